@@ -1,0 +1,150 @@
+"""What all scripts share on the command line: flags written down once, logging, and errors as one line."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import platform
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from typing import Any, NoReturn
+
+logger = logging.getLogger(__name__)
+
+BAD_INPUT = 2
+VERSIONS_OF = ("numpy", "scikit-learn", "torch", "nflows")
+
+
+@dataclass(frozen=True)
+class Flag:
+    """One command-line flag: its name without dashes, and argparse's keywords."""
+
+    name: str
+    settings: Mapping[str, Any]
+
+    @property
+    def default(self) -> Any:
+        """The value where the flag is not given."""
+        return self.settings.get("default", False if self.settings.get("action") == "store_true" else None)
+
+
+def flag(name: str, **settings: Any) -> Flag:
+    """A flag `--NAME`; `settings` are those of `argparse.ArgumentParser.add_argument`."""
+    return Flag(name, settings)
+
+
+def switch(name: str, help: str) -> Flag:
+    """A flag that is on or off (default: off)."""
+    return Flag(name, {"action": "store_true", "help": help})
+
+
+def pick(flags: Sequence[Flag], *names: str, prefix: str = "") -> list[Flag]:
+    """Some of another script's flags, under a prefix; an unknown name is an error."""
+    by_name = {f.name: f for f in flags}
+    return [replace(by_name[name], name=prefix + name) for name in names]
+
+
+def arguments(flags: Sequence[Flag], **values: Any) -> argparse.Namespace:
+    """The arguments of a script called from another one: its defaults, overridden by `values`."""
+    unknown = values.keys() - {f.name for f in flags}
+    if unknown:
+        raise TypeError(f"no such flags: {', '.join(sorted(unknown))}")
+    return argparse.Namespace(**{f.name: values.get(f.name, f.default) for f in flags})
+
+
+def positive_int(text: str) -> int:
+    """argparse type: an integer above 0."""
+    value = int(text)
+    if value <= 0:
+        raise argparse.ArgumentTypeError(f"{value} is not above 0")
+    return value
+
+
+def positive_float(text: str) -> float:
+    """argparse type: a number above 0."""
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{value} is not above 0")
+    return value
+
+
+def seed_value(text: str) -> int:
+    """argparse type: an integer of 0 or above."""
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{value} is below 0")
+    return value
+
+
+SEED = flag("seed", type=seed_value, default=1, metavar="N", help="random seed; the same seed gives the same result")
+DEVICE = flag("device", choices=("auto", "cpu", "cuda"), default="auto", help="where networks run; auto: the GPU if there is one")
+VERBOSE = switch("verbose", "log more, every epoch's losses among it")
+DATA_DIR = flag("data_dir", default="separated_data/", metavar="DIR", help="folder with the separated .npy files of stage 1")
+DATASHIFT = flag(
+    "datashift",
+    type=float,
+    default=0.0,
+    metavar="X",
+    help="add X × m_JJ (TeV) to m_J1 and Δm_J (TeV), so that features and m_JJ are correlated",
+)
+RANDOM_SHIFT = switch("random_shift", "let --datashift add X × a random permutation of m_JJ instead")
+SEPARATE_VAL_SET = switch(
+    "separate_val_set",
+    "keep innerdata_val.npy for validation; without it training and validation events are pooled and split at random",
+)
+NO_EXTRA_SIGNAL = switch("no_extra_signal", "leave the extra signal events (innerdata_extrasig*.npy) out of the evaluation")
+SR_MIN = flag("SR_min", type=float, default=3.3, metavar="TEV", help="lower edge of the signal region in m_JJ (TeV)")
+SR_MAX = flag("SR_max", type=float, default=3.7, metavar="TEV", help="upper edge of the signal region in m_JJ (TeV)")
+
+
+class _Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        if action.default in (None, False):
+            return action.help
+        return super()._get_help_string(action)
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse's parser, whose errors are one line without the usage."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(BAD_INPUT, f"{self.prog}: error: {message} (see --help)\n")
+
+
+def make_parser(description: str, flags: Sequence[Flag]) -> argparse.ArgumentParser:
+    """The parser of a script: its docstring and its flags."""
+    parser = _Parser(description=description, formatter_class=_Formatter, allow_abbrev=False)
+    for f in flags:
+        parser.add_argument(f"--{f.name}", **f.settings)
+    return parser
+
+
+def run_script(
+    main: Callable[[argparse.Namespace], None],
+    description: str,
+    flags: Sequence[Flag],
+    argv: Sequence[str] | None = None,
+) -> None:
+    """Parse, log, and call `main`; what is wrong with the user's input ends with exit code 2 and one line."""
+    args = make_parser(description, flags).parse_args(argv)
+    from models.persistence import InputError
+
+    logging.basicConfig(
+        level=logging.DEBUG if args.verbose else logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    for noisy in ("matplotlib", "PIL", "h5py"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    logger.info(
+        "%s, Python %s, %s",
+        os.path.basename(sys.argv[0]),
+        platform.python_version(),
+        ", ".join(f"{name} {version(name)}" for name in VERSIONS_OF),
+    )
+    try:
+        main(args)
+    except InputError as error:
+        sys.stderr.write(f"{os.path.basename(sys.argv[0])}: error: {error}\n")
+        sys.exit(BAD_INPUT)

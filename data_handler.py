@@ -1,0 +1,199 @@
+"""Reading event and YAML files, shifting features, deriving seeds, writing arrays: numpy in, numpy out.
+
+The columns of every event file are m_JJ (TeV), the d features, label (1 signal, 0 background).
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import os
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from models.persistence import InputError, load_array, save_array
+
+logger = logging.getLogger(__name__)
+
+MAX_NAN_SHARE = 0.01
+SHIFTED_COLUMNS = (1, 2)  # m_J1 and Delta m_J
+
+
+@dataclass(frozen=True)
+class FeatureShift:
+    """The correlation test of arXiv:2109.00546: `strength` × m_JJ is added to m_J1 and Δm_J.
+
+    With `random` the masses added are a random permutation of m_JJ: the same smearing without the correlation.
+    """
+
+    strength: float = 0.0
+    random: bool = False
+
+    def apply(self, events: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """The shifted events; the array itself where the strength is 0."""
+        if self.strength == 0:
+            return events
+        if events.shape[1] < 4:
+            raise InputError(f"a shift needs the two features m_J1 and Delta m_J, the events have {events.shape[1] - 2}")
+        mass = rng.permutation(events[:, 0]) if self.random else events[:, 0]
+        shifted = events.copy()
+        shifted[:, SHIFTED_COLUMNS] += self.strength * mass[:, None]
+        return shifted
+
+
+def make_rng(seed: int, purpose: str) -> np.random.Generator:
+    """An independent random generator for every purpose, derived from one seed (numpy SeedSequence)."""
+    return np.random.default_rng(np.random.SeedSequence([seed, zlib.crc32(purpose.encode())]))
+
+
+def make_seed(seed: int, purpose: str) -> int:
+    """An independent seed for every purpose, for estimators that take a `random_state`."""
+    return int(make_rng(seed, purpose).integers(2**32))
+
+
+def drop_nan_rows(array: np.ndarray, source: Path | str) -> np.ndarray:
+    """Rows without NaN or infinity; up to 1 % may be dropped, and are counted in the log.
+
+    Raises
+    ------
+    InputError
+        If more than 1 % of the rows are not finite.
+    """
+    finite = np.isfinite(array).all(axis=1)
+    n_bad = len(array) - int(finite.sum())
+    if n_bad == 0:
+        return array
+    if n_bad > MAX_NAN_SHARE * len(array):
+        raise InputError(f"{source}: {n_bad} of {len(array)} rows are NaN or infinite, more than 1 %")
+    logger.warning("%s: dropped %d of %d rows with NaN or infinity", source, n_bad, len(array))
+    return array[finite]
+
+
+def load_events(path: Path, n_columns: int | None = None) -> np.ndarray:
+    """Read one event file [n, 2 + d].
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, is not a table of at least three columns, has labels other than 0 and 1, or more than 1 % NaN rows.
+    """
+    events = load_array(path)
+    if events.ndim != 2 or events.shape[1] < 3:
+        raise InputError(f"{path}: wrong number of columns: shape {events.shape}, expected [n, 2 + d] (m_JJ, features, label)")
+    if n_columns is not None and events.shape[1] != n_columns:
+        raise InputError(f"{path}: wrong number of columns: {events.shape[1]}, expected {n_columns}")
+    events = drop_nan_rows(events, path)
+    if not np.isin(events[:, -1], (0, 1)).all():
+        raise InputError(f"{path}: the last column must be the label (1 signal, 0 background)")
+    return events
+
+
+def missing_files(data_dir: Path, names: Sequence[str]) -> list[str]:
+    """Those of the event files `names` that are not in `data_dir`."""
+    return [name for name in names if not (Path(data_dir) / f"{name}.npy").is_file()]
+
+
+def load_event_files(
+    data_dir: Path, names: Sequence[str], shift: FeatureShift, seed: int, optional: bool = False
+) -> np.ndarray | None:
+    """Read and join the event files NAME.npy, shifted; all must have the same number of features.
+
+    With `optional`, files that are not there are left out, and None is returned if none is.
+    """
+    data_dir = Path(data_dir)
+    if optional:
+        names = [name for name in names if name not in missing_files(data_dir, names)]
+    if not names:
+        return None
+    parts: list[np.ndarray] = []
+    for name in names:
+        events = load_events(data_dir / f"{name}.npy")
+        if parts and events.shape[1] != parts[0].shape[1]:
+            raise InputError(
+                f"{data_dir / name}.npy: {events.shape[1] - 2} features, but {names[0]}.npy has {parts[0].shape[1] - 2}"
+            )
+        parts.append(shift.apply(events, make_rng(seed, f"shift {name}")))
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def read_config(path: Path, estimator: type, keys: Sequence[str]) -> dict[str, Any]:
+    """Read hyperparameters of an estimator from a YAML file.
+
+    Parameters
+    ----------
+    estimator : type
+        Its `__init__` says which type every key has.
+    keys : sequence of str
+        The keys that may be set.
+
+    Raises
+    ------
+    InputError
+        If the file is missing or no YAML mapping, for an unknown key, or for a value of the wrong type.
+    """
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read ({error})") from error
+    except yaml.YAMLError as error:
+        raise InputError(f"{path}: not a YAML file ({' '.join(str(error).split())})") from error
+    if not isinstance(content, Mapping):
+        raise InputError(f"{path}: not a YAML mapping of keys to values")
+    defaults = {name: p.default for name, p in inspect.signature(estimator).parameters.items() if name in keys}
+    for key, value in content.items():
+        if key not in defaults:
+            raise InputError(f"{path}: unknown key {key!r} (known: {', '.join(defaults)})")
+        if not _same_kind(value, defaults[key]):
+            raise InputError(f"{path}: {key} is {value!r}, expected something like {defaults[key]!r}")
+    return dict(content)
+
+
+def _same_kind(value: Any, default: Any) -> bool:
+    if isinstance(default, tuple):
+        return isinstance(value, list) and len(value) > 0 and all(_same_kind(item, default[0]) for item in value)
+    if isinstance(default, str):
+        return isinstance(value, str)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    if isinstance(default, int):
+        return isinstance(value, int) and 0 < value <= 100_000
+    return bool(np.isfinite(value)) and value >= 0
+
+
+def writable_folder(path: Path) -> Path:
+    """Make the folder if needed.
+
+    Raises
+    ------
+    InputError
+        If it cannot be made or written to.
+    """
+    path = Path(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{path}: this folder cannot be made ({error.strerror or error})") from error
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise InputError(f"{path}: this folder cannot be written to")
+    return path
+
+
+def save_arrays(folder: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write several arrays as NAME.npy."""
+    for name, array in arrays.items():
+        save_array(Path(folder) / f"{name}.npy", array)
+
+
+def remove_stale(folder: Path, *patterns: str) -> None:
+    """Delete what an earlier run of the same stage left, so that old and new results are never mixed."""
+    for pattern in patterns:
+        for path in Path(folder).glob(pattern):
+            path.unlink()

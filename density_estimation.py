@@ -1,0 +1,231 @@
+"""Density estimators on disk: train one and keep every epoch, load the best epochs as an ensemble."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import figures
+from classifier_data import DATA, tag
+from data_handler import remove_stale, save_arrays
+from event_source import EventSource
+from models.ensembles import DensityEnsemble
+from models.epochs import best_epochs
+from models.flow import ConditionalNormalizingFlow
+from models.persistence import InputError, load_array, load_json, save_json, save_weights
+from models.scalers import ExtPipeline, make_scaler, scaler_from_dict, scaler_to_dict
+
+LARGEST_LOG = 700.0  # exp of it is still a float64
+
+logger = logging.getLogger(__name__)
+
+# What the YAML file of the density estimator may set; the rest are flags or follow from the data.
+CONFIG_KEYS = (
+    "transform",
+    "num_blocks",
+    "num_hidden",
+    "num_layers",
+    "normalization",
+    "num_bins",
+    "tail_bound",
+    "learning_rate",
+    "weight_decay",
+)
+
+
+@dataclass(frozen=True)
+class DensityPreprocessing:
+    """How events enter a density estimator, and what makes its losses comparable.
+
+    Losses are quoted as densities of the logit-transformed, standardized features, whatever space the flow itself works in.
+    """
+
+    scaler: ExtPipeline
+    reference: ExtPipeline
+
+    @classmethod
+    def fit(cls, X: np.ndarray, use_logit: bool) -> DensityPreprocessing:
+        """Learn range, mean and width of the training features X [n, d]."""
+        reference = make_scaler(use_logit=True).fit(X)
+        return cls(reference if use_logit else make_scaler(use_logit=False).fit(X), reference)
+
+    @classmethod
+    def load(cls, path: Path) -> DensityPreprocessing:
+        """Read what `save` wrote."""
+        content = load_json(path)
+        try:
+            return cls(scaler_from_dict(content["scaler"]), scaler_from_dict(content["reference"]))
+        except (KeyError, TypeError, InputError) as error:
+            raise InputError(f"{path}: not the preprocessing of a density estimator ({error})") from error
+
+    def save(self, path: Path) -> None:
+        """Write the parameters as JSON."""
+        save_json(path, {"scaler": scaler_to_dict(self.scaler), "reference": scaler_to_dict(self.reference)})
+
+    @property
+    def uses_logit(self) -> bool:
+        """Whether the flow works on logits."""
+        return len(self.scaler.steps) == 2
+
+    @property
+    def n_features(self) -> int:
+        """Number of features d."""
+        return self.scaler.steps[-1][1].n_features_in_
+
+    def inside(self, events: np.ndarray, label: str) -> np.ndarray:
+        """Events whose features lie inside the training range; those on its boundary or beyond are dropped and counted in the log."""
+        keep = np.isfinite(self.reference.transform(events[:, 1:-1])).all(axis=1)
+        if not keep.any():
+            raise InputError(f"{label}: no event lies inside the feature range of the training events")
+        logger.info(
+            "%s: %d events, %d on or beyond the boundary of the training range dropped",
+            label,
+            keep.sum(),
+            len(keep) - keep.sum(),
+        )
+        return events[keep]
+
+    def loss_offset(self, X: np.ndarray) -> float:
+        """What to add to the mean -log p of the flow's own space to quote it in the reference space (nats; 0 with logit)."""
+        if self.uses_logit:
+            return 0.0
+        reference, own = (s.log_jacobian_determinant(X) for s in (self.reference, self.scaler))
+        return float(np.mean(reference - own))
+
+
+def epoch_path(folder: Path, name: str, epoch: int) -> Path:
+    """Where the weights of one epoch are kept."""
+    return Path(folder) / f"{name}_epoch_{epoch}.par"
+
+
+def train_density_estimator(
+    train: np.ndarray,
+    val: np.ndarray,
+    config: Mapping[str, Any],
+    savedir: Path,
+    name: str,
+    *,
+    use_logit: bool,
+    epochs: int,
+    batch_size: int,
+    seed: int,
+    device: str,
+) -> np.ndarray:
+    """Fit a flow to events [n, 2 + d], writing preprocessing, every epoch's weights, losses and their figure into `savedir`.
+
+    Returns
+    -------
+    array [epochs + 1]
+        Validation losses, -log p per event in nats for logit-transformed, standardized features.
+    """
+    preprocessing = DensityPreprocessing.fit(train[:, 1:-1], use_logit)
+    train, val = preprocessing.inside(train, "training"), preprocessing.inside(val, "validation")
+    offsets = [preprocessing.loss_offset(events[:, 1:-1]) for events in (train, val)]
+    flow = ConditionalNormalizingFlow(
+        **config, num_inputs=preprocessing.n_features, epochs=epochs, batch_size=batch_size, random_state=seed, device=device
+    )
+    remove_stale(savedir, f"{name}_epoch_*.par", f"{name}_*losses.npy")
+    preprocessing.save(savedir / f"{name}_preprocessing.json")
+
+    def keep_epoch(epoch: int, flow: ConditionalNormalizingFlow, val_loss: float) -> None:
+        if np.isfinite(val_loss):
+            save_weights(epoch_path(savedir, name, epoch), flow.module_.state_dict())
+
+    X, X_val = (preprocessing.scaler.transform(events[:, 1:-1]) for events in (train, val))
+    try:
+        flow.fit(X, train[:, :1], X_val, val[:, :1], on_epoch=keep_epoch)
+    except ValueError as error:
+        raise InputError(f"the density estimator cannot be trained: {error}") from error
+    losses = flow.train_losses_ + offsets[0], flow.val_losses_ + offsets[1]
+    save_arrays(savedir, {f"{name}_train_losses": losses[0], f"{name}_val_losses": losses[1]})
+    figure = figures.loss_curves(
+        {"training": losses[0], "validation": losses[1]}, r"$-\log p(x|m)$ per event (nats)", first_epoch=-1
+    )
+    figures.save(figure, savedir / f"{name}_losses.png")
+    best = int(best_epochs(losses[1], 1)[0])
+    logger.info("%s: lowest validation loss %.4f nats in epoch %d", name, losses[1][best + 1], best)
+    return losses[1]
+
+
+def best_model_paths(folder: Path, name: str, n_best: int = 10) -> list[Path]:
+    """Weights of the epochs of lowest validation loss, best first.
+
+    Raises
+    ------
+    InputError
+        If the losses or the weights are absent, or no epoch is usable.
+    """
+    losses_file = Path(folder) / f"{name}_val_losses.npy"
+    try:
+        paths = [epoch_path(folder, name, int(epoch)) for epoch in best_epochs(load_array(losses_file), n_best)]
+    except InputError:
+        raise
+    except (ValueError, IndexError) as error:
+        raise InputError(f"{losses_file}: {error}") from error
+    for path in paths:
+        if not path.is_file():
+            raise InputError(f"{path}: no such file")
+    return paths
+
+
+def load_density_ensemble(
+    paths: Sequence[Path], config: Mapping[str, Any], n_features: int, device: str, use_logit: bool | None = None
+) -> DensityEnsemble:
+    """The equal mixture of trained epochs; their preprocessing is read from beside the first.
+
+    Parameters
+    ----------
+    n_features : int
+        Number of features of the events it is to describe.
+    use_logit : bool, optional
+        Whether the estimator must have been trained with logit; None accepts both.
+    """
+    preprocessing_file = Path(f"{str(paths[0]).rsplit('_epoch_', 1)[0]}_preprocessing.json")
+    preprocessing = DensityPreprocessing.load(preprocessing_file)
+    if preprocessing.n_features != n_features:
+        raise InputError(f"{preprocessing_file}: {preprocessing.n_features} features, but the events have {n_features}")
+    if use_logit is not None and use_logit != preprocessing.uses_logit:
+        raise InputError(
+            f"{preprocessing_file}: trained {'with' if preprocessing.uses_logit else 'without'} logit, asked for the other"
+        )
+    flows = [ConditionalNormalizingFlow(**config, num_inputs=n_features, device=device).load(path) for path in paths]
+    logger.info("density estimator: %d epochs, %s", len(paths), ", ".join(Path(path).name for path in paths))
+    return DensityEnsemble(flows, preprocessing.scaler)
+
+
+def write_likelihood_ratios(
+    source: EventSource, config: Mapping[str, Any], savedir: Path, name: str, extra_signal: bool, device: str
+) -> None:
+    """Score the test data with p_SR(x|m) / p_SB(x|m), ANODE's anomaly score, and write scores and events into `savedir`."""
+    sets = {"": source.test()}
+    extrasig = source.extra_signal() if extra_signal else None
+    if extrasig is not None:
+        sets["_extrasig"] = np.concatenate(extrasig)
+    n_features = sets[""].shape[1] - 2
+    inner, outer = (
+        load_density_ensemble(best_model_paths(savedir, flow), config, n_features, device) for flow in (f"{name}_inner", name)
+    )
+    remove_stale(savedir, "X_*.npy", "y_*.npy", "preds_matris*.npy", "*loss_matris.npy")
+    for suffix, events in sets.items():
+        log_ratio = log_likelihood_ratio(inner, outer, events)
+        scored = np.isfinite(log_ratio)
+        logger.info("%d of %d test events dropped outside the training range", len(events) - scored.sum(), len(events))
+        array = tag(events[scored, :-1], DATA, events[scored, -1])
+        ratio = np.exp(np.clip(log_ratio[scored], -LARGEST_LOG, LARGEST_LOG))[None, None]
+        save_arrays(
+            savedir, {f"X{suffix or '_test'}": array, f"y{suffix or '_test'}": array[:, -2], f"preds_matris{suffix}": ratio}
+        )
+
+
+def log_likelihood_ratio(inner: DensityEnsemble, outer: DensityEnsemble, events: np.ndarray) -> np.ndarray:
+    """log p_SR(x|m) - log p_SB(x|m) of events [n, 2 + d], in nats; NaN outside the training range of either flow.
+
+    Both are densities of the physical features: each carries its own preprocessing's Jacobian.
+    """
+    X, m = events[:, 1:-1], events[:, :1]
+    return inner.predict_log_proba(X, m) - outer.predict_log_proba(X, m)

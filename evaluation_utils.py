@@ -1,0 +1,317 @@
+"""How well the anomalies were found: ROC, SIC = ε_S/√ε_B, and their figures, from the arrays of stages 3 and 4.
+
+Every max SIC is taken where the relative statistical error of ε_B is at most 20 %, that is where at least 25 background events pass.
+
+    from evaluation_utils import full_single_evaluation
+    full_single_evaluation("CATHODE_results/", "CATHODE_results/", savefig="result_SIC")
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from sklearn.metrics import roc_auc_score, roc_curve
+
+from models.epochs import best_epochs
+from models.persistence import InputError, load_array
+
+logger = logging.getLogger(__name__)
+
+MAX_RELATIVE_ERROR = 0.2
+TPR_GRID = np.linspace(0, 1, 1001)[1:]
+
+
+class MaxSIC(NamedTuple):
+    """The largest significance improvement of a curve, and where it is reached."""
+
+    value: float
+    tpr: float
+    fpr: float
+
+
+class Curves(NamedTuple):
+    """Curves on a common grid of signal efficiencies: tpr [k], fpr and sic [k] or [n_runs, k]."""
+
+    tpr: np.ndarray
+    fpr: np.ndarray
+    sic: np.ndarray
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """ROC and SIC of several runs on a common grid of signal efficiencies.
+
+    Attributes
+    ----------
+    tpr : array [k]
+        Signal efficiencies ε_S.
+    fpr, sic : arrays [n_runs, k]
+        Background efficiencies ε_B, and ε_S/√ε_B.
+    auc : array [n_runs]
+        Areas under the ROC curves.
+    run_max_sic : tuple of MaxSIC
+        One for every run.
+    n_signal, n_background : int
+        Test events behind the efficiencies.
+    """
+
+    tpr: np.ndarray
+    fpr: np.ndarray
+    sic: np.ndarray
+    auc: np.ndarray
+    run_max_sic: tuple[MaxSIC, ...]
+    n_signal: int
+    n_background: int
+
+    @property
+    def median(self) -> Curves:
+        """Pointwise medians over the runs."""
+        return Curves(self.tpr, np.median(self.fpr, axis=0), np.median(self.sic, axis=0))
+
+    @property
+    def reliable(self) -> np.ndarray:
+        """Where on the grid [k] the median ε_B has a relative statistical error of at most 20 %."""
+        return np.median(self.fpr, axis=0) * self.n_background >= 1 / MAX_RELATIVE_ERROR**2 - 1e-9
+
+    @property
+    def max_sic(self) -> MaxSIC:
+        """Maximum of the pointwise median over the runs, under the 20 % rule."""
+        return max_sic(self.tpr, self.median.fpr, self.n_background, sic=self.median.sic)
+
+
+def sic_curve(tpr: np.ndarray, fpr: np.ndarray) -> np.ndarray:
+    """Significance improvement ε_S/√ε_B; NaN where no background passes.
+
+    Examples
+    --------
+    >>> sic_curve(np.array([0.5, 0.9]), np.array([0.01, 0.25])).tolist()
+    [5.0, 1.8]
+    """
+    tpr, fpr = np.asarray(tpr, dtype=np.float64), np.asarray(fpr, dtype=np.float64)
+    return np.divide(tpr, np.sqrt(fpr), out=np.full_like(tpr, np.nan), where=fpr > 0)
+
+
+def max_sic(
+    tpr: np.ndarray,
+    fpr: np.ndarray,
+    n_background: int,
+    max_relative_error: float = MAX_RELATIVE_ERROR,
+    sic: np.ndarray | None = None,
+) -> MaxSIC:
+    """The largest SIC where the relative statistical error of ε_B, 1/√(events that pass), is small enough.
+
+    Parameters
+    ----------
+    tpr, fpr : arrays [k]
+    n_background : int
+        Number of background events behind `fpr`.
+    max_relative_error : float
+        0.2 asks for 25 background events that pass.
+
+    Raises
+    ------
+    ValueError
+        If not even the whole background has that many events.
+    """
+    reliable = np.asarray(fpr) * n_background >= 1 / max_relative_error**2 - 1e-9
+    if not reliable.any():
+        raise ValueError(f"{n_background} background events are too few for a relative error of {max_relative_error:g}")
+    sic = sic_curve(tpr, fpr) if sic is None else sic
+    best = int(np.argmax(np.where(reliable, sic, -np.inf)))
+    return MaxSIC(float(sic[best]), float(tpr[best]), float(fpr[best]))
+
+
+def tprs_fprs_sics(scores: np.ndarray, labels: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray], list[np.ndarray]]:
+    """ROC and SIC curves of every run, at every cut that changes them.
+
+    Parameters
+    ----------
+    scores : array [n_runs, n]
+        Higher is more signal-like.
+    labels : array [n]
+        1 signal, 0 background.
+
+    Raises
+    ------
+    ValueError
+        If signal or background is absent, or a score is not finite.
+    """
+    labels = np.asarray(labels)
+    scores = np.atleast_2d(scores)
+    if not (labels == 1).any() or not (labels == 0).any():
+        raise ValueError("ROC curves need signal and background events in the test set")
+    if not np.isfinite(scores).all():
+        raise ValueError("some scores are not finite")
+    curves = [roc_curve(labels == 1, run, drop_intermediate=False)[:2] for run in scores]
+    fprs, tprs = [fpr for fpr, _ in curves], [tpr for _, tpr in curves]
+    return tprs, fprs, [sic_curve(tpr, fpr) for tpr, fpr in zip(tprs, fprs, strict=True)]
+
+
+def evaluate_scores(scores: np.ndarray, labels: np.ndarray) -> Evaluation:
+    """Curves, areas and largest SIC of the scores [n_runs, n] of test events with labels [n]."""
+    scores = np.atleast_2d(scores)
+    tprs, fprs, _ = tprs_fprs_sics(scores, labels)
+    n_signal, n_background = int((labels == 1).sum()), int((labels == 0).sum())
+    on_grid = np.stack([np.interp(TPR_GRID, tpr, fpr) for tpr, fpr in zip(tprs, fprs, strict=True)])
+    return Evaluation(
+        tpr=TPR_GRID,
+        fpr=on_grid,
+        sic=np.stack([sic_curve(TPR_GRID, fpr) for fpr in on_grid]),
+        auc=np.array([roc_auc_score(labels == 1, run) for run in scores]),
+        run_max_sic=tuple(max_sic(tpr, fpr, n_background) for tpr, fpr in zip(tprs, fprs, strict=True)),
+        n_signal=n_signal,
+        n_background=n_background,
+    )
+
+
+def minimum_val_loss_model_evaluation(
+    preds_dir: Path, n_ensemble_epochs: int = 10, predictions: str = "preds_matris"
+) -> np.ndarray:
+    """Scores of every run [n_runs, n_test]: the mean over its epochs of lowest validation loss.
+
+    Where stage 4 kept the weights (`--save_model`) it has averaged already, and the scores are returned as they are.
+    """
+    preds = load_array(Path(preds_dir) / f"{predictions}.npy")
+    if preds.ndim != 3:
+        raise InputError(f"{Path(preds_dir) / predictions}.npy: shape {preds.shape}, expected [n_runs, n_kept, n_test]")
+    if preds.shape[1] == 1:
+        return preds[:, 0]
+    val_losses = load_array(Path(preds_dir) / "val_loss_matris.npy")
+    if val_losses.shape != preds.shape[:2]:
+        raise InputError(
+            f"{Path(preds_dir) / predictions}.npy: {preds.shape[:2]} runs and epochs, but val_loss_matris.npy has {val_losses.shape}"
+        )
+    best = [best_epochs(np.concatenate([[np.nan], losses]), n_ensemble_epochs) for losses in val_losses]
+    return np.stack([run[epochs].mean(axis=0) for run, epochs in zip(preds, best, strict=True)])
+
+
+def load_test_scores(
+    data_dir: Path, preds_dir: Path, n_ensemble_epochs: int = 10, extra_signal: bool | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Scores [n_runs, n] and labels [n] of the test data, with the extra signal appended.
+
+    Parameters
+    ----------
+    extra_signal : bool or None
+        None uses the extra signal if it is there.
+    """
+    data_dir, preds_dir = Path(data_dir), Path(preds_dir)
+    X_test = load_array(data_dir / "X_test.npy")
+    labels = X_test[X_test[:, -2] == 1, -1]
+    scores = minimum_val_loss_model_evaluation(preds_dir, n_ensemble_epochs)
+    if scores.shape[1] != len(labels):
+        raise InputError(
+            f"{preds_dir}/preds_matris.npy: {scores.shape[1]} events, but {data_dir}/X_test.npy has {len(labels)} data"
+        )
+    there = (preds_dir / "preds_matris_extrasig.npy").is_file()
+    if extra_signal or (extra_signal is None and there):
+        extra = minimum_val_loss_model_evaluation(preds_dir, n_ensemble_epochs, "preds_matris_extrasig")
+        scores = np.concatenate([scores, extra], axis=1)
+        labels = np.concatenate([labels, np.ones(extra.shape[1])])
+    return scores, labels
+
+
+def full_single_evaluation(
+    data_dir: Path,
+    preds_dir: Path,
+    n_ensemble_epochs: int = 10,
+    extra_signal: bool | None = None,
+    sic_range: tuple[float, float] = (0, 20),
+    savefig: str | Path | None = None,
+    suppress_show: bool = True,
+    return_all: bool = False,
+) -> Curves | Evaluation:
+    """Draw ROC and SIC of all runs with their median.
+
+    Parameters
+    ----------
+    data_dir : path
+        Folder with X_test.npy (stage 3).
+    preds_dir : path
+        Folder with preds_matris.npy and val_loss_matris.npy (stage 4).
+    n_ensemble_epochs : int
+        Epochs whose scores are averaged in every run.
+    extra_signal : bool or None
+        Count the extra signal among the test events; None: if it is there.
+    sic_range : (float, float)
+        Range of the SIC axis.
+    savefig : path, optional
+        Where to write the figure; .png without an ending.
+    suppress_show : bool
+        Do not open a window.
+    return_all : bool
+        Return the curves of every run (an Evaluation) instead of the medians.
+
+    Returns
+    -------
+    Curves or Evaluation
+    """
+    import matplotlib.pyplot as plt
+
+    import figures
+
+    evaluation = evaluate_scores(*load_test_scores(data_dir, preds_dir, n_ensemble_epochs, extra_signal))
+    figure = figures.roc_and_sic({f"{len(evaluation.auc)} runs": evaluation}, sic_range, draw_runs=True)
+    if not suppress_show:
+        plt.show()
+    if savefig is not None:
+        figures.save(figure, Path(savefig))
+    plt.close(figure)
+    return evaluation if return_all else evaluation.median
+
+
+def classic_ANODE_eval(
+    preds_dir: Path,
+    data_dir: Path | None = None,
+    extra_signal: bool | None = None,
+    sic_range: tuple[float, float] = (0, 20),
+    savefig: str | Path | None = None,
+    suppress_show: bool = True,
+    return_all: bool = False,
+) -> Curves | Evaluation:
+    """`full_single_evaluation` of ANODE's likelihood ratios, which `run_ANODE_evaluation.py` writes into one folder."""
+    return full_single_evaluation(
+        preds_dir if data_dir is None else data_dir,
+        preds_dir,
+        extra_signal=extra_signal,
+        sic_range=sic_range,
+        savefig=savefig,
+        suppress_show=suppress_show,
+        return_all=return_all,
+    )
+
+
+def compare_on_various_runs(
+    run_dirs: Sequence[Path],
+    labels: Sequence[str],
+    sic_range: tuple[float, float] = (0, 20),
+    savefig: str | Path | None = None,
+    suppress_show: bool = True,
+) -> dict[str, Evaluation]:
+    """Several runs (of several modes, say) in one figure: median ROC and SIC with 68 % bands."""
+    import matplotlib.pyplot as plt
+
+    import figures
+
+    evaluations = {
+        label: evaluate_scores(*load_test_scores(run_dir, run_dir)) for label, run_dir in zip(labels, run_dirs, strict=True)
+    }
+    figure = figures.roc_and_sic(evaluations, sic_range)
+    if not suppress_show:
+        plt.show()
+    if savefig is not None:
+        figures.save(figure, Path(savefig))
+    plt.close(figure)
+    return evaluations
+
+
+def signal_to_background(run_dir: Path) -> float:
+    """S/B among the SR data that a run was trained and validated on, from the true labels."""
+    arrays = [load_array(Path(run_dir) / f"X_{name}.npy") for name in ("train", "validation")]
+    labels = np.concatenate([array[array[:, -2] == 1, -1] for array in arrays])
+    return float((labels == 1).sum() / max((labels == 0).sum(), 1))

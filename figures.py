@@ -1,0 +1,142 @@
+"""The figures: mass spectrum, data against samples, loss curves, ROC and SIC, S/B scan. Arrays in, matplotlib figures out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
+
+from models.persistence import write_whole
+
+if TYPE_CHECKING:
+    from evaluation_utils import Evaluation
+
+MASS_LABEL = r"$m_{JJ}$ (TeV)"
+BASELINE_LABELS = (r"$m_{J1}$ (TeV)", r"$\Delta m_J$ (TeV)", r"$\tau_{21}^{J1}$", r"$\tau_{21}^{J2}$")
+N_BINS = 40
+
+
+def feature_labels(n_features: int) -> list[str]:
+    """Axis labels of m_JJ and the features."""
+    further = [f"feature {i + 1}" for i in range(len(BASELINE_LABELS), n_features)]
+    return [MASS_LABEL, *BASELINE_LABELS[:n_features], *further]
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write the figure, whole or not at all, and close it; the ending of `path` says the format, .png without one."""
+    path = Path(path) if Path(path).suffix in (".png", ".pdf", ".svg") else Path(f"{path}.png")
+    write_whole(path, lambda partial: figure.savefig(partial, format=path.suffix[1:], dpi=150))
+    plt.close(figure)
+
+
+def mass_spectrum(m_jj: np.ndarray, sr_range: tuple[float, float]) -> Figure:
+    """Number of events against m_JJ (TeV), with the signal region shaded."""
+    figure, axes = plt.subplots(figsize=(6.4, 4), layout="constrained")
+    width = 0.1
+    edges = np.arange(np.floor(m_jj.min() / width) * width, np.quantile(m_jj, 0.9999) + width, width)
+    axes.hist(m_jj, bins=edges, histtype="step", color="black", label="data")
+    axes.axvspan(*sr_range, color="tab:red", alpha=0.25, lw=0, label="signal region (SR)")
+    for start, stop, label in ((edges[0], sr_range[0], "sideband (SB)"), (sr_range[1], edges[-1], None)):
+        axes.axvspan(start, stop, color="tab:blue", alpha=0.12, lw=0, label=label)
+    axes.set(xlabel=MASS_LABEL, ylabel=f"events / {width:g} TeV", yscale="log", xlim=(edges[0], edges[-1]))
+    axes.legend()
+    return figure
+
+
+def data_against_samples(data: np.ndarray, samples: np.ndarray, sample_name: str = "samples") -> Figure:
+    """Normalised histograms of m_JJ and every feature, with their ratio; both arrays are [n, 1 + d] in physical units.
+
+    The errors are Poisson errors of the bin contents.
+    """
+    labels = feature_labels(data.shape[1] - 1)
+    figure, axes = plt.subplots(
+        2, len(labels), figsize=(3.2 * len(labels), 4.2), height_ratios=(3, 1), sharex="col", squeeze=False, layout="constrained"
+    )
+    for column, (upper, lower) in enumerate(axes.T):
+        both = np.concatenate([data[:, column], samples[:, column]])
+        edges = np.linspace(*np.quantile(both, (0.001, 0.999)), N_BINS + 1)
+        centres, width = (edges[1:] + edges[:-1]) / 2, edges[1] - edges[0]
+        counts = [np.histogram(events[:, column], edges)[0] for events in (data, samples)]
+        scales = [1 / (max(len(events), 1) * width) for events in (data, samples)]
+        (d, s), (d_error, s_error) = zip(*[(n * k, np.sqrt(n) * k) for n, k in zip(counts, scales, strict=True)], strict=True)
+        upper.errorbar(centres, d, d_error, fmt=".k", ms=3, label="data")
+        upper.stairs(s, edges, color="tab:orange", label=sample_name)
+        shown = (counts[0] > 0) & (counts[1] > 0)
+        ratio = d[shown] / s[shown]
+        error = ratio * np.sqrt((d_error[shown] / d[shown]) ** 2 + (s_error[shown] / s[shown]) ** 2)
+        lower.errorbar(centres[shown], ratio, error, fmt=".k", ms=3)
+        lower.axhline(1, color="tab:orange", lw=1)
+        lower.set(xlabel=labels[column], ylim=(0.5, 1.5))
+    axes[0, 0].set_ylabel("probability density")
+    axes[1, 0].set_ylabel("data / " + sample_name)
+    axes[0, 0].legend()
+    return figure
+
+
+def loss_curves(losses: Mapping[str, np.ndarray], ylabel: str = "loss per event (nats)", first_epoch: int = 0) -> Figure:
+    """Loss against epoch; every entry is [n_epochs] or [n_runs, n_epochs], runs thin and their mean thick."""
+    figure, axes = plt.subplots(figsize=(6.4, 4), layout="constrained")
+    trained = []
+    for colour, (label, values) in zip(("tab:blue", "tab:orange", "tab:green", "tab:red"), losses.items(), strict=False):
+        runs = np.atleast_2d(values)
+        epochs = np.arange(first_epoch, first_epoch + runs.shape[1])
+        if len(runs) > 1:
+            axes.plot(epochs, runs.T, color=colour, alpha=0.25, lw=0.7)
+        axes.plot(epochs, runs.mean(axis=0), color=colour, label=label)
+        trained.append(runs[:, max(-first_epoch, 0) :])
+    finite = np.concatenate([values[np.isfinite(values)] for values in trained])
+    if len(finite):  # one diverging epoch must not hide all others
+        low, high = finite.min(), np.quantile(finite, 0.98)
+        margin = 0.05 * (high - low) or 0.01
+        axes.set_ylim(low - margin, high + margin)
+    axes.set(xlabel="epoch", ylabel=ylabel)
+    axes.legend()
+    return figure
+
+
+def roc_and_sic(
+    evaluations: Mapping[str, Evaluation], sic_range: tuple[float, float] = (0, 20), draw_runs: bool = False
+) -> Figure:
+    """ROC (1/ε_B) and SIC (ε_S/√ε_B) against signal efficiency: medians over runs with 68 % bands, or every run.
+
+    SIC curves are drawn where the relative statistical error of ε_B is at most 20 %.
+    """
+    figure, (roc, sic) = plt.subplots(1, 2, figsize=(11, 4.4), layout="constrained")
+    for colour, (label, evaluation) in enumerate(evaluations.items()):
+        style = {"color": f"C{colour % 10}"}
+        tpr, reliable = evaluation.tpr, evaluation.reliable
+        for axes, per_run in ((roc, 1 / np.maximum(evaluation.fpr, 1 / (10 * evaluation.n_background))), (sic, evaluation.sic)):
+            shown = reliable if axes is sic else np.ones_like(reliable)
+            if draw_runs and len(per_run) > 1:
+                axes.plot(tpr[shown], per_run[:, shown].T, **style, alpha=0.3, lw=0.7)
+            elif len(per_run) > 1:
+                axes.fill_between(tpr[shown], *np.quantile(per_run[:, shown], (0.16, 0.84), axis=0), **style, alpha=0.25, lw=0)
+            name = label if axes is roc else f"{label}: max SIC {evaluation.max_sic.value:.1f}"
+            axes.plot(tpr[shown], np.median(per_run[:, shown], axis=0), **style, label=name)
+    grid = np.linspace(1e-3, 1, 1000)
+    for axes, random in ((roc, 1 / grid), (sic, np.sqrt(grid))):
+        axes.plot(grid, random, color="grey", ls=":", label="random")
+        axes.set(xlabel=r"signal efficiency $\epsilon_S$", xlim=(0, 1))
+        axes.legend(fontsize="small")
+    roc.set(ylabel=r"background rejection $1/\epsilon_B$", yscale="log")
+    sic.set(ylabel=r"significance improvement $\epsilon_S/\sqrt{\epsilon_B}$", ylim=sic_range)
+    sic.set_title(r"shown where the statistical error of $\epsilon_B$ is at most 20 %", fontsize="small")
+    return figure
+
+
+def signal_scan(s_over_b: Sequence[float], max_sic: Sequence[Sequence[float]], label: str = "") -> Figure:
+    """Max SIC against S/B in the signal region: median and 68 % band over the runs of every S/B."""
+    order = np.argsort(s_over_b)
+    x = 100 * np.asarray(s_over_b, dtype=float)[order]
+    low, median, high = np.array([np.quantile(max_sic[i], (0.16, 0.5, 0.84)) for i in order]).T
+    figure, axes = plt.subplots(figsize=(6.4, 4), layout="constrained")
+    axes.fill_between(x, low, high, alpha=0.25, lw=0, label="68 % of the runs")
+    axes.plot(x, median, marker="o", label=f"{label} median".strip())
+    axes.axhline(1, color="grey", ls=":", label="no improvement")
+    axes.set(xlabel="S/B in the signal region (%)", ylabel=r"max SIC (error of $\epsilon_B$ at most 20 %)", ylim=(0, None))
+    axes.legend()
+    return figure

@@ -1,0 +1,230 @@
+"""The classifier: `n_runs` independent fully connected networks, stacked and trained side by side."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.exceptions import NotFittedError
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from models.arrays import as_matrix, pick_device
+from models.epochs import best_epochs
+from models.persistence import load_weights
+from models.training import train_members
+
+CHUNK = 16384
+ACTIVATIONS = {"relu": torch.nn.ReLU, "elu": torch.nn.ELU, "silu": torch.nn.SiLU}
+
+
+class StackedLinear(torch.nn.Module):
+    """Linear layers of several members side by side: weight [n_members, in, out], bias [n_members, 1, out]."""
+
+    def __init__(self, n_members: int, n_in: int, n_out: int, generator: torch.Generator) -> None:
+        super().__init__()
+        bound = 1 / math.sqrt(n_in)  # the same uniform law as torch.nn.Linear's
+        weight = torch.empty(n_members, n_in, n_out).uniform_(-bound, bound, generator=generator)
+        bias = torch.empty(n_members, 1, n_out).uniform_(-bound, bound, generator=generator)
+        self.weight, self.bias = torch.nn.Parameter(weight), torch.nn.Parameter(bias)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.baddbmm(self.bias, x, self.weight)
+
+
+class NeuralNetworkClassifier(ClassifierMixin, BaseEstimator):
+    """Binary classifier made of `n_runs` networks that differ in initialisation, shuffles and (if held out at random) validation events.
+
+    Parameters
+    ----------
+    n_inputs : int
+        Number of features.
+    layers : sequence of int
+        Widths of the hidden layers.
+    activation : {"relu", "elu", "silu"}
+    n_runs : int
+        Number of independent networks.
+    learning_rate, weight_decay : float
+        Of Adam; the loss is the binary cross-entropy.
+    batch_size, epochs : int
+        Events per step; passes over the training events.
+    val_split : float
+        Share of the events that every network holds out for validation where `fit` is given none.
+    random_state : int or None
+        Seeds everything; None draws a fresh seed.
+    device : {"auto", "cpu", "cuda"}
+
+    Attributes
+    ----------
+    module_ : torch.nn.Sequential
+        After `fit`: every network in its epoch of lowest validation loss.
+    train_losses_, val_losses_ : arrays [n_epochs + 1, n_runs]
+        Mean weighted cross-entropy in nats; index 0 is before training.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(1)
+    >>> y = rng.integers(2, size=400)
+    >>> X = rng.normal(size=(400, 2)) + 3 * y[:, None]
+    >>> classifier = NeuralNetworkClassifier(n_inputs=2, n_runs=2, epochs=5, random_state=1).fit(X, y)
+    >>> bool(np.mean((classifier.predict(X) > 0.5) == y) > 0.9)
+    True
+    """
+
+    def __init__(
+        self,
+        n_inputs: int = 4,
+        layers: Sequence[int] = (64, 64, 64),
+        activation: str = "relu",
+        n_runs: int = 1,
+        learning_rate: float = 1e-3,
+        weight_decay: float = 0.0,
+        batch_size: int = 128,
+        epochs: int = 100,
+        val_split: float = 0.5,
+        random_state: int | None = None,
+        device: str = "auto",
+    ) -> None:
+        self.n_inputs = n_inputs
+        self.layers = layers
+        self.activation = activation
+        self.n_runs = n_runs
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.batch_size = batch_size
+        self.epochs = epochs
+        self.val_split = val_split
+        self.random_state = random_state
+        self.device = device
+
+    def fit(
+        self,
+        X: np.ndarray,
+        y: np.ndarray,
+        X_val: np.ndarray | None = None,
+        y_val: np.ndarray | None = None,
+        sample_weight: np.ndarray | None = None,
+        sample_weight_val: np.ndarray | None = None,
+        *,
+        on_epoch: Callable[[int, NeuralNetworkClassifier, np.ndarray], None] | None = None,
+    ) -> NeuralNetworkClassifier:
+        """Minimise the weighted cross-entropy of y [n] (1 or 0) given X [n, d].
+
+        Parameters
+        ----------
+        X_val, y_val, sample_weight_val : arrays, optional
+            Validation events for all networks; without them each holds out its own random share `val_split` of X.
+        sample_weight : array [n], optional
+            Only the relative size counts: weights are scaled to mean 1.
+        on_epoch : callable, optional
+            Called after every epoch with its number, this estimator (in that epoch's state) and the validation losses [n_runs].
+
+        Raises
+        ------
+        ValueError
+            If an array is empty, of the wrong width or length, if a class is absent, or if no epoch has a finite loss.
+        """
+        rng = np.random.default_rng(self.random_state)
+        init_seed, shuffle_seed = (int(seed) for seed in rng.integers(2**63, size=2))
+        device = pick_device(self.device)
+        data = self._tensors(X, y, sample_weight)
+        n = len(data[0])
+        if X_val is None:
+            n_val = round(self.val_split * n)
+            order = torch.as_tensor(np.stack([rng.permutation(n) for _ in range(self.n_runs)]), device=device)
+            val_data, val_rows, train_rows = data, order[:, :n_val], order[:, n_val:]
+        else:
+            val_data = self._tensors(X_val, y_val, sample_weight_val)
+            train_rows, val_rows = (torch.arange(k, device=device).expand(self.n_runs, k) for k in (n, len(val_data[0])))
+
+        self.classes_ = np.array([0, 1])
+        self.module_ = self._build(torch.Generator().manual_seed(init_seed)).to(device)
+        lowest = torch.full((self.n_runs,), torch.inf, dtype=torch.float64)
+        best_state = {name: value.clone() for name, value in self.module_.state_dict().items()}
+
+        def keep_best(epoch: int, val_losses: np.ndarray) -> None:
+            better = torch.as_tensor(val_losses) < lowest
+            lowest[better] = torch.as_tensor(val_losses)[better]
+            for name, value in self.module_.state_dict().items():
+                best_state[name][better] = value[better]
+            if on_epoch is not None:
+                on_epoch(epoch, self, val_losses)
+
+        def member_losses(x: torch.Tensor, target: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+            logits = self.module_(x).squeeze(2)
+            return binary_cross_entropy_with_logits(logits, target, weight, reduction="none").mean(dim=1)
+
+        curves = train_members(
+            self.module_,
+            member_losses,
+            data,
+            train_rows,
+            val_data,
+            val_rows,
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            weight_decay=self.weight_decay,
+            generator=torch.Generator().manual_seed(shuffle_seed),
+            on_epoch=keep_best,
+            label="classifier",
+        )
+        self.train_losses_, self.val_losses_ = curves.train, curves.val
+        for run in range(self.n_runs):
+            best_epochs(self.val_losses_[:, run], 1)  # raises where no epoch is usable
+        self.module_.load_state_dict(best_state)
+        self.module_.eval()
+        return self
+
+    def load(self, path: Path) -> NeuralNetworkClassifier:
+        """Read the weights of one epoch, as written by `models.persistence.save_weights`, into this configuration."""
+        module = self._build(torch.Generator())
+        load_weights(path, module)
+        self.module_ = module.to(pick_device(self.device)).eval()
+        return self
+
+    @torch.no_grad()
+    def predict_runs(self, X: np.ndarray) -> np.ndarray:
+        """Probability of class 1 for every network and event [n_runs, n], float32; NaN for rows with NaN."""
+        if not hasattr(self, "module_"):
+            raise NotFittedError("this NeuralNetworkClassifier is not fitted yet: call fit or load first")
+        self.module_.eval()
+        X = as_matrix(X, width=self.n_inputs)
+        scores = np.empty((self.n_runs, len(X)), dtype=np.float32)
+        for start in range(0, len(X), CHUNK):
+            x = torch.as_tensor(X[start : start + CHUNK], dtype=torch.float32, device=pick_device(self.device))
+            scores[:, start : start + CHUNK] = torch.sigmoid(self.module_(x.expand(self.n_runs, -1, -1))).squeeze(2).cpu()
+        return scores
+
+    def predict(self, X: np.ndarray) -> np.ndarray:
+        """Mean probability of class 1 over the networks [n]; what users of this API expect instead of a class."""
+        return self.predict_runs(X).mean(axis=0)
+
+    def predict_proba(self, X: np.ndarray) -> np.ndarray:
+        """Probabilities of class 0 and class 1 [n, 2], averaged over the networks."""
+        signal = self.predict(X)
+        return np.stack([1 - signal, signal], axis=1)
+
+    def _build(self, generator: torch.Generator) -> torch.nn.Sequential:
+        if self.activation not in ACTIVATIONS:
+            raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}, not {self.activation!r}")
+        widths = [self.n_inputs, *self.layers, 1]
+        steps: list[torch.nn.Module] = []
+        for n_in, n_out in itertools.pairwise(widths):
+            steps += [StackedLinear(self.n_runs, n_in, n_out, generator), ACTIVATIONS[self.activation]()]
+        return torch.nn.Sequential(*steps[:-1])
+
+    def _tensors(self, X: np.ndarray, y: np.ndarray | None, weight: np.ndarray | None) -> list[torch.Tensor]:
+        X = as_matrix(X, width=self.n_inputs)
+        y = as_matrix(y, name="y", width=1, length=len(X))[:, 0]
+        weight = np.ones(len(X)) if weight is None else as_matrix(weight, name="sample_weight", width=1, length=len(X))[:, 0]
+        keep = np.isfinite(X).all(axis=1)
+        if set(np.unique(y[keep])) != {0.0, 1.0}:
+            raise ValueError("y must hold both classes, 0 and 1, and nothing else")
+        weight = weight[keep] / weight[keep].mean()
+        device = pick_device(self.device)
+        return [torch.as_tensor(a, dtype=torch.float32, device=device) for a in (X[keep], y[keep], weight)]

@@ -1,0 +1,63 @@
+"""ANODE's last stage: the SB flow and the SR flow -> likelihood ratios p_SR(x|m) / p_SB(x|m) of the test data (arXiv:2001.04990).
+
+    python run_ANODE_training.py --savedir ANODE_results/
+    python run_ANODE_training.py --savedir ANODE_results/ --inner_model
+    python run_ANODE_evaluation.py --savedir ANODE_results/
+
+Both are densities in the physical features, each the mean of its 10 epochs of lowest validation loss. Writes X_test.npy and
+preds_matris.npy [1, 1, n_test], the ratios (and X_extrasig.npy, preds_matris_extrasig.npy).
+"""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from pathlib import Path
+
+from command_line import (
+    DATA_DIR,
+    DATASHIFT,
+    DEVICE,
+    NO_EXTRA_SIGNAL,
+    RANDOM_SHIFT,
+    SEED,
+    SR_MAX,
+    SR_MIN,
+    VERBOSE,
+    flag,
+    run_script,
+)
+from run_ANODE_training import FLAGS as DENSITY_FLAGS
+from run_ANODE_training import MODEL_FILE_NAME
+
+FLAGS = [
+    DATA_DIR,
+    flag("savedir", default="ANODE_results/", metavar="DIR", help="folder of both density estimators and for the ratios"),
+    MODEL_FILE_NAME,
+    *[f for f in DENSITY_FLAGS if f.name == "config_file"],
+    SR_MIN,
+    SR_MAX,
+    DATASHIFT,
+    RANDOM_SHIFT,
+    NO_EXTRA_SIGNAL,
+    SEED,
+    DEVICE,
+    VERBOSE,
+]
+
+
+def main(args: Namespace) -> None:
+    """Load both flows and score the test data."""
+    from classifier_data import EventSource
+    from data_handler import FeatureShift, read_config
+    from density_estimation import CONFIG_KEYS, write_likelihood_ratios
+    from models.flow import ConditionalNormalizingFlow
+
+    source = EventSource(
+        Path(args.data_dir), FeatureShift(args.datashift, args.random_shift), args.seed, (args.SR_min, args.SR_max)
+    )
+    config = read_config(Path(args.config_file), ConditionalNormalizingFlow, CONFIG_KEYS)
+    write_likelihood_ratios(source, config, Path(args.savedir), args.model_file_name, not args.no_extra_signal, args.device)
+
+
+if __name__ == "__main__":
+    run_script(main, __doc__, FLAGS)

@@ -1,0 +1,83 @@
+"""Stage 2: sideband (or signal-region) events -> density estimator p(x|m).
+
+    python run_ANODE_training.py --data_dir separated_data/ --savedir CATHODE_results/
+    python run_ANODE_training.py --data_dir separated_data/ --savedir ANODE_results/ --inner_model     # ANODE's second flow
+
+Writes NAME_epoch_E.par (weights), NAME_train_losses.npy, NAME_val_losses.npy (nats; index 0 is before training), NAME_preprocessing.json
+and NAME_losses.png.
+"""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from pathlib import Path
+
+from command_line import (
+    DATA_DIR,
+    DATASHIFT,
+    DEVICE,
+    RANDOM_SHIFT,
+    SEED,
+    SEPARATE_VAL_SET,
+    SR_MAX,
+    SR_MIN,
+    VERBOSE,
+    flag,
+    positive_int,
+    run_script,
+    switch,
+)
+
+MODEL_FILE_NAME = flag(
+    "model_file_name", default="my_ANODE_model", metavar="NAME", help="beginning of the density estimator's file names"
+)
+FLAGS = [
+    flag("epochs", type=positive_int, default=100, metavar="N", help="passes over the training events"),
+    flag("batch_size", type=positive_int, default=256, metavar="N", help="events per step"),
+    flag(
+        "config_file", default="DE_MAF_model.yml", metavar="FILE", help="YAML file with the density estimator's hyperparameters"
+    ),
+    DATA_DIR,
+    flag("savedir", default="CATHODE_results/", metavar="DIR", help="folder for the trained estimator"),
+    MODEL_FILE_NAME,
+    DATASHIFT,
+    RANDOM_SHIFT,
+    switch("inner_model", "train on the signal region instead of the sideband, as NAME_inner (for ANODE)"),
+    switch("no_logit", "standardize the features without a logit transformation first"),
+    SEPARATE_VAL_SET,
+    SR_MIN,
+    SR_MAX,
+    SEED,
+    DEVICE,
+    VERBOSE,
+]
+
+
+def main(args: Namespace) -> None:
+    """Read the events and the configuration, then train."""
+    from data_handler import FeatureShift, make_seed, read_config, writable_folder
+    from density_estimation import CONFIG_KEYS, train_density_estimator
+    from event_source import EventSource
+    from models.flow import ConditionalNormalizingFlow
+
+    config = read_config(Path(args.config_file), ConditionalNormalizingFlow, CONFIG_KEYS)
+    shift = FeatureShift(args.datashift, args.random_shift)
+    source = EventSource(Path(args.data_dir), shift, args.seed, (args.SR_min, args.SR_max), args.separate_val_set)
+    train, val = source.signal_region() if args.inner_model else source.sideband()
+    name = args.model_file_name + ("_inner" if args.inner_model else "")
+    train_density_estimator(
+        train,
+        val,
+        config,
+        writable_folder(args.savedir),
+        name,
+        use_logit=not args.no_logit,
+        epochs=args.epochs,
+        batch_size=args.batch_size,
+        seed=make_seed(args.seed, f"density estimator {name}"),
+        device=args.device,
+    )
+
+
+if __name__ == "__main__":
+    run_script(main, __doc__, FLAGS)

@@ -1,0 +1,67 @@
+"""Stage 4: the classifier's arrays -> an ensemble of classifiers and the scores of the test data.
+
+    python run_classifier_training.py --data_dir CATHODE_results/ --savedir CATHODE_results/ --use_class_weights --save_model
+    python run_classifier_training.py --data_dir CWoLa_results/ --savedir CWoLa_results/ --CWoLa --save_model
+
+Writes loss_matris.npy, val_loss_matris.npy [n_runs, epochs], preds_matris.npy (and preds_matris_extrasig.npy) [n_runs, n_kept, n_test],
+classifier_losses_run_R.png and, with --save_model, my_classifier_epoch_E.par (the weights of all runs).
+"""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from pathlib import Path
+
+from command_line import DEVICE, NO_EXTRA_SIGNAL, SEED, SEPARATE_VAL_SET, VERBOSE, flag, positive_int, run_script, switch
+
+FLAGS = [
+    flag("epochs", type=positive_int, default=100, metavar="N", help="passes over the training events"),
+    flag("n_runs", type=positive_int, default=10, metavar="N", help="number of independent classifiers"),
+    flag("batch_size", type=positive_int, default=128, metavar="N", help="events per step"),
+    flag("config_file", default="classifier.yml", metavar="FILE", help="YAML file with the classifier's hyperparameters"),
+    switch("use_mjj", "give m_JJ to the classifier as well"),
+    switch("supervised", "learn the true labels (signal or background) instead of data or sample"),
+    switch("use_class_weights", "weight data and samples so that both count the same in total"),
+    switch("CWoLa", "weight so that SB = SR in total, and the strip below the SR = the strip above"),
+    flag("SR_center", type=float, default=3.5, metavar="TEV", help="m_JJ (TeV) between the two strips, for --CWoLa"),
+    switch(
+        "save_model",
+        "keep the weights, and the mean score of every run's 10 epochs of lowest validation loss instead of every epoch's",
+    ),
+    SEPARATE_VAL_SET,
+    NO_EXTRA_SIGNAL,
+    flag("data_dir", default="CATHODE_results/", metavar="DIR", help="folder with the arrays of stage 3"),
+    flag("savedir", default="CATHODE_results/", metavar="DIR", help="folder for losses and scores"),
+    SEED,
+    DEVICE,
+    VERBOSE,
+]
+
+
+def main(args: Namespace) -> None:
+    """Read the arrays and the configuration, then train and score."""
+    from classifier_training import CONFIG_KEYS, load_classifier_arrays, train_classifiers
+    from data_handler import make_seed, read_config, writable_folder
+    from models.classifier import NeuralNetworkClassifier
+
+    config = read_config(Path(args.config_file), NeuralNetworkClassifier, CONFIG_KEYS)
+    arrays = load_classifier_arrays(Path(args.data_dir), args.use_mjj, not args.no_extra_signal)
+    train_classifiers(
+        arrays,
+        config,
+        writable_folder(args.savedir),
+        epochs=args.epochs,
+        n_runs=args.n_runs,
+        batch_size=args.batch_size,
+        supervised=args.supervised,
+        use_class_weights=args.use_class_weights,
+        cwola_center=args.SR_center if args.CWoLa else None,
+        separate_val_set=args.separate_val_set,
+        save_model=args.save_model,
+        seed=make_seed(args.seed, "classifier"),
+        device=args.device,
+    )
+
+
+if __name__ == "__main__":
+    run_script(main, __doc__, FLAGS)

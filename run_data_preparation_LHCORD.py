@@ -1,0 +1,66 @@
+"""Stage 1: LHC Olympics R&D features (.h5) -> separated sideband and signal-region events (.npy).
+
+    python run_data_preparation_LHCORD.py                      # the official files in this folder, the paper's S/B
+    python run_data_preparation_LHCORD.py --S_over_B 0.006 --seed 3 --outdir separated_data_seed3/
+    python run_data_preparation_LHCORD.py --features_file sample_data/events.features.h5 --S_over_B 0.03 \\
+        --extra_bkg_file sample_data/extra_inneronly.features.h5
+"""
+
+from __future__ import annotations
+
+import logging
+from argparse import Namespace
+from pathlib import Path
+
+from command_line import DEVICE, SEED, SR_MAX, SR_MIN, VERBOSE, flag, run_script
+
+logger = logging.getLogger(__name__)
+
+FLAGS = [
+    flag(
+        "features_file",
+        default="events_anomalydetection_v2.features.h5",
+        metavar="FILE",
+        help="background and signal events in the LHC Olympics layout (Zenodo record 4536377)",
+    ),
+    flag(
+        "extra_bkg_file",
+        default="events_anomalydetection_qcd_extra_inneronly_features.h5",
+        metavar="FILE",
+        help="extra signal-region background (Zenodo record 5759087); optional: where the default is absent, half of the "
+        "SR background itself is set aside",
+    ),
+    flag("outdir", default="separated_data/", metavar="DIR", help="folder for the separated .npy files"),
+    flag(
+        "S_over_B",
+        type=float,
+        default=-1.0,
+        metavar="X",
+        help="signal over background in the signal region; -1: 1000 signal events per million background events, as in the paper",
+    ),
+    SEED,
+    SR_MIN,
+    SR_MAX,
+    DEVICE,
+    VERBOSE,
+]
+
+
+def main(args: Namespace) -> None:
+    """Read, separate, write."""
+    from lhco_events import prepare_lhco
+
+    default_extra = next(f.default for f in FLAGS if f.name == "extra_bkg_file")
+    extra_file = Path(args.extra_bkg_file)
+    prepare_lhco(
+        Path(args.features_file),
+        None if args.extra_bkg_file == default_extra and not extra_file.exists() else extra_file,
+        Path(args.outdir),
+        s_over_b=args.S_over_B,
+        sr_range=(args.SR_min, args.SR_max),
+        seed=args.seed,
+    )
+
+
+if __name__ == "__main__":
+    run_script(main, __doc__, FLAGS)
