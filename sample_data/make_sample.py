@@ -25,14 +25,25 @@ def rounded(values: np.ndarray) -> np.ndarray:
     return bits.view(np.float32)
 
 
+def copy_attributes(old: h5py.HLObject, new: h5py.HLObject) -> None:
+    """Copy attributes with their exact stored types: pandas tells text from bytes by the character set."""
+    for name in old.attrs:
+        source = h5py.h5a.open(old.id, name.encode())
+        stored = source.get_type()
+        target = h5py.h5a.create(new.id, name.encode(), stored, source.get_space())
+        if source.get_space().get_simple_extent_type() != h5py.h5s.NULL:
+            value = np.empty(source.shape, f"V{stored.get_size()}")
+            source.read(value, stored)
+            target.write(value, stored)
+
+
 def cut(source: Path, target: Path, sizes: dict[int, int]) -> None:
     """Copy the first `sizes[label]` events of every label into a file of the same layout (pandas "fixed", zlib)."""
     with h5py.File(source, "r") as old, h5py.File(target, "w", libver="earliest") as new:
         label = old["df/block1_values"][:, 0]
         rows = np.sort(np.concatenate([np.flatnonzero(label == value)[:size] for value, size in sizes.items()]))
         frame = new.create_group("df")
-        for name, value in old["df"].attrs.items():
-            frame.attrs[name] = value
+        copy_attributes(old["df"], frame)
         for name, dataset in old["df"].items():
             values = dataset[:]
             if name == "axis1":
@@ -40,9 +51,7 @@ def cut(source: Path, target: Path, sizes: dict[int, int]) -> None:
             elif name.endswith("_values"):
                 values = rounded(values[rows]) if name == "block0_values" else values[rows]
             options = {"compression": "gzip", "compression_opts": 9, "shuffle": True} if len(values) > 100 else {}
-            copy = frame.create_dataset(name, data=values, **options)
-            for key, value in dataset.attrs.items():
-                copy.attrs[key] = value
+            copy_attributes(dataset, frame.create_dataset(name, data=values, **options))
 
 
 def main() -> None:
