@@ -91,6 +91,11 @@ def event_weights(array: np.ndarray, target: np.ndarray, use_class_weights: bool
     if cwola_center is not None:
         shares = {1: 0.5, 0: 0.25, -1: 0.25}
         group = np.where(target == 1, 1, np.where(array[:, 0] < cwola_center, 0, -1))
+        data_masses = array[target == 1, 0]
+        if not data_masses.min() <= cwola_center <= data_masses.max():
+            raise InputError(
+                f"SR_center = {cwola_center:g} TeV lies outside the signal region, it cannot tell the two strips apart"
+            )
     elif use_class_weights:
         shares, group = {1: 0.5, 0: 0.5}, target
     else:
@@ -99,7 +104,7 @@ def event_weights(array: np.ndarray, target: np.ndarray, use_class_weights: bool
     for value, share in shares.items():
         members = group == value
         if not members.any():
-            raise InputError("CWoLa weights: one of the two sideband strips is empty; does --SR_center lie inside the SR?")
+            raise InputError("CWoLa weights: one of the two sideband strips is empty")
         weights[members] = share * len(array) / members.sum()
     return weights
 
@@ -166,7 +171,7 @@ def train_classifiers(
     except ValueError as error:
         raise InputError(f"the classifiers cannot be trained: {error}") from error
     if save_model:
-        best = [best_epochs(losses, N_ENSEMBLE_EPOCHS) for losses in classifier.val_losses_.T]
+        best = [best_epochs(losses, N_ENSEMBLE_EPOCHS) for losses in classifier.val_losses_[1:].T]
         for name, events in scored.items():
             scores[name][:, 0] = _mean_scores(classifier, savedir, best, events)
     losses = {"loss_matris": classifier.train_losses_[1:].T, "val_loss_matris": classifier.val_losses_[1:].T}

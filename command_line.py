@@ -71,6 +71,14 @@ def positive_float(text: str) -> float:
     return value
 
 
+def finite_float(text: str) -> float:
+    """argparse type: a number that is neither NaN nor infinite."""
+    value = float(text)
+    if not abs(value) < float("inf"):
+        raise argparse.ArgumentTypeError(f"{value} is not a finite number")
+    return value
+
+
 def seed_value(text: str) -> int:
     """argparse type: an integer of 0 or above."""
     value = int(text)
@@ -85,7 +93,7 @@ VERBOSE = switch("verbose", "log more, every epoch's losses among it")
 DATA_DIR = flag("data_dir", default="separated_data/", metavar="DIR", help="folder with the separated .npy files of stage 1")
 DATASHIFT = flag(
     "datashift",
-    type=float,
+    type=finite_float,
     default=0.0,
     metavar="X",
     help="add X × m_JJ (TeV) to m_J1 and Δm_J (TeV), so that features and m_JJ are correlated",
@@ -135,7 +143,7 @@ def run_script(
     logging.basicConfig(
         level=logging.DEBUG if args.verbose else logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
-    for noisy in ("matplotlib", "PIL", "h5py"):
+    for noisy in ("matplotlib", "PIL", "h5py", "numexpr"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     logger.info(
         "%s, Python %s, %s",

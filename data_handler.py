@@ -5,14 +5,13 @@ The columns of every event file are m_JJ (TeV), the d features, label (1 signal,
 
 from __future__ import annotations
 
-import inspect
 import logging
 import os
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
 import yaml
@@ -22,6 +21,7 @@ from models.persistence import InputError, load_array, save_array
 logger = logging.getLogger(__name__)
 
 MAX_NAN_SHARE = 0.01
+LARGEST_INT = 10_000  # no layer is wider and no flow deeper than this
 SHIFTED_COLUMNS = (1, 2)  # m_J1 and Delta m_J
 
 
@@ -75,7 +75,7 @@ def drop_nan_rows(array: np.ndarray, source: Path | str) -> np.ndarray:
     return array[finite]
 
 
-def load_events(path: Path, n_columns: int | None = None) -> np.ndarray:
+def load_events(path: Path) -> np.ndarray:
     """Read one event file [n, 2 + d].
 
     Raises
@@ -86,8 +86,6 @@ def load_events(path: Path, n_columns: int | None = None) -> np.ndarray:
     events = load_array(path)
     if events.ndim != 2 or events.shape[1] < 3:
         raise InputError(f"{path}: wrong number of columns: shape {events.shape}, expected [n, 2 + d] (m_JJ, features, label)")
-    if n_columns is not None and events.shape[1] != n_columns:
-        raise InputError(f"{path}: wrong number of columns: {events.shape[1]}, expected {n_columns}")
     events = drop_nan_rows(events, path)
     if not np.isin(events[:, -1], (0, 1)).all():
         raise InputError(f"{path}: the last column must be the label (1 signal, 0 background)")
@@ -99,18 +97,9 @@ def missing_files(data_dir: Path, names: Sequence[str]) -> list[str]:
     return [name for name in names if not (Path(data_dir) / f"{name}.npy").is_file()]
 
 
-def load_event_files(
-    data_dir: Path, names: Sequence[str], shift: FeatureShift, seed: int, optional: bool = False
-) -> np.ndarray | None:
-    """Read and join the event files NAME.npy, shifted; all must have the same number of features.
-
-    With `optional`, files that are not there are left out, and None is returned if none is.
-    """
+def load_event_files(data_dir: Path, names: Sequence[str], shift: FeatureShift, seed: int) -> np.ndarray:
+    """Read and join the event files NAME.npy, shifted; all must have the same number of features."""
     data_dir = Path(data_dir)
-    if optional:
-        names = [name for name in names if name not in missing_files(data_dir, names)]
-    if not names:
-        return None
     parts: list[np.ndarray] = []
     for name in names:
         events = load_events(data_dir / f"{name}.npy")
@@ -147,25 +136,33 @@ def read_config(path: Path, estimator: type, keys: Sequence[str]) -> dict[str, A
         raise InputError(f"{path}: not a YAML file ({' '.join(str(error).split())})") from error
     if not isinstance(content, Mapping):
         raise InputError(f"{path}: not a YAML mapping of keys to values")
-    defaults = {name: p.default for name, p in inspect.signature(estimator).parameters.items() if name in keys}
+    types = {key: kind for key, kind in get_type_hints(estimator.__init__).items() if key in keys}
     for key, value in content.items():
-        if key not in defaults:
-            raise InputError(f"{path}: unknown key {key!r} (known: {', '.join(defaults)})")
-        if not _same_kind(value, defaults[key]):
-            raise InputError(f"{path}: {key} is {value!r}, expected something like {defaults[key]!r}")
+        if key not in types:
+            raise InputError(f"{path}: unknown key {key!r} (known: {', '.join(types)})")
+        if not _fits(value, types[key]):
+            raise InputError(f"{path}: {key} is {value!r}, expected {_in_words(types[key])}")
     return dict(content)
 
 
-def _same_kind(value: Any, default: Any) -> bool:
-    if isinstance(default, tuple):
-        return isinstance(value, list) and len(value) > 0 and all(_same_kind(item, default[0]) for item in value)
-    if isinstance(default, str):
-        return isinstance(value, str)
+def _fits(value: Any, kind: Any) -> bool:
+    if get_origin(kind) is Literal:
+        return isinstance(value, str) and value in get_args(kind)
+    if get_origin(kind) is Sequence:
+        return isinstance(value, list) and len(value) > 0 and all(_fits(item, get_args(kind)[0]) for item in value)
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return False
-    if isinstance(default, int):
-        return isinstance(value, int) and 0 < value <= 100_000
+    if kind is int:
+        return isinstance(value, int) and 0 < value <= LARGEST_INT
     return bool(np.isfinite(value)) and value >= 0
+
+
+def _in_words(kind: Any) -> str:
+    if get_origin(kind) is Literal:
+        return f"one of {', '.join(get_args(kind))}"
+    if get_origin(kind) is Sequence:
+        return f"a list, each {_in_words(get_args(kind)[0])}"
+    return f"an integer from 1 to {LARGEST_INT}" if kind is int else "a number of 0 or above"
 
 
 def writable_folder(path: Path) -> Path:

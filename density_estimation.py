@@ -129,7 +129,7 @@ def train_density_estimator(
     flow = ConditionalNormalizingFlow(
         **config, num_inputs=preprocessing.n_features, epochs=epochs, batch_size=batch_size, random_state=seed, device=device
     )
-    remove_stale(savedir, f"{name}_epoch_*.par", f"{name}_*losses.npy")
+    remove_stale(savedir, f"{name}_epoch_*.par", f"{name}_train_losses.npy", f"{name}_val_losses.npy")
     preprocessing.save(savedir / f"{name}_preprocessing.json")
 
     def keep_epoch(epoch: int, flow: ConditionalNormalizingFlow, val_loss: float) -> None:
@@ -147,7 +147,7 @@ def train_density_estimator(
         {"training": losses[0], "validation": losses[1]}, r"$-\log p(x|m)$ per event (nats)", first_epoch=-1
     )
     figures.save(figure, savedir / f"{name}_losses.png")
-    best = int(best_epochs(losses[1], 1)[0])
+    best = int(np.nanargmin(losses[1][1:]))
     logger.info("%s: lowest validation loss %.4f nats in epoch %d", name, losses[1][best + 1], best)
     return losses[1]
 
@@ -161,12 +161,14 @@ def best_model_paths(folder: Path, name: str, n_best: int = 10) -> list[Path]:
         If the losses or the weights are absent, or no epoch is usable.
     """
     losses_file = Path(folder) / f"{name}_val_losses.npy"
+    losses = load_array(losses_file)
+    if losses.ndim != 1 or len(losses) < 2:
+        raise InputError(f"{losses_file}: shape {losses.shape}, expected [epochs + 1]")
     try:
-        paths = [epoch_path(folder, name, int(epoch)) for epoch in best_epochs(load_array(losses_file), n_best)]
-    except InputError:
-        raise
-    except (ValueError, IndexError) as error:
+        epochs = best_epochs(losses[1:], n_best, ceiling=losses[0])
+    except ValueError as error:
         raise InputError(f"{losses_file}: {error}") from error
+    paths = [epoch_path(folder, name, int(epoch)) for epoch in epochs]
     for path in paths:
         if not path.is_file():
             raise InputError(f"{path}: no such file")

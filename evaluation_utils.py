@@ -17,12 +17,14 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.metrics import roc_auc_score, roc_curve
 
+from data_handler import drop_nan_rows
 from models.epochs import best_epochs
 from models.persistence import InputError, load_array
 
 logger = logging.getLogger(__name__)
 
 MAX_RELATIVE_ERROR = 0.2
+MIN_BACKGROUND = 25  # events that pass, for that error
 TPR_GRID = np.linspace(0, 1, 1001)[1:]
 
 
@@ -70,8 +72,13 @@ class Evaluation:
 
     @property
     def median(self) -> Curves:
-        """Pointwise medians over the runs."""
-        return Curves(self.tpr, np.median(self.fpr, axis=0), np.median(self.sic, axis=0))
+        """Pointwise median over the runs."""
+        return self.quantile(0.5)
+
+    def quantile(self, q: float) -> Curves:
+        """Pointwise quantile of ε_B over the runs, and the SIC it means (NaN where it is 0)."""
+        fpr = np.quantile(self.fpr, q, axis=0)
+        return Curves(self.tpr, fpr, sic_curve(self.tpr, fpr))
 
     @property
     def reliable(self) -> np.ndarray:
@@ -81,7 +88,7 @@ class Evaluation:
     @property
     def max_sic(self) -> MaxSIC:
         """Maximum of the pointwise median over the runs, under the 20 % rule."""
-        return max_sic(self.tpr, self.median.fpr, self.n_background, sic=self.median.sic)
+        return max_sic(self.tpr, self.median.fpr, self.n_background)
 
 
 def sic_curve(tpr: np.ndarray, fpr: np.ndarray) -> np.ndarray:
@@ -101,7 +108,6 @@ def max_sic(
     fpr: np.ndarray,
     n_background: int,
     max_relative_error: float = MAX_RELATIVE_ERROR,
-    sic: np.ndarray | None = None,
 ) -> MaxSIC:
     """The largest SIC where the relative statistical error of ε_B, 1/√(events that pass), is small enough.
 
@@ -121,7 +127,7 @@ def max_sic(
     reliable = np.asarray(fpr) * n_background >= 1 / max_relative_error**2 - 1e-9
     if not reliable.any():
         raise ValueError(f"{n_background} background events are too few for a relative error of {max_relative_error:g}")
-    sic = sic_curve(tpr, fpr) if sic is None else sic
+    sic = sic_curve(tpr, fpr)
     best = int(np.argmax(np.where(reliable, sic, -np.inf)))
     return MaxSIC(float(sic[best]), float(tpr[best]), float(fpr[best]))
 
@@ -186,7 +192,7 @@ def minimum_val_loss_model_evaluation(
         raise InputError(
             f"{Path(preds_dir) / predictions}.npy: {preds.shape[:2]} runs and epochs, but val_loss_matris.npy has {val_losses.shape}"
         )
-    best = [best_epochs(np.concatenate([[np.nan], losses]), n_ensemble_epochs) for losses in val_losses]
+    best = [best_epochs(losses, n_ensemble_epochs) for losses in val_losses]
     return np.stack([run[epochs].mean(axis=0) for run, epochs in zip(preds, best, strict=True)])
 
 
@@ -201,7 +207,7 @@ def load_test_scores(
         None uses the extra signal if it is there.
     """
     data_dir, preds_dir = Path(data_dir), Path(preds_dir)
-    X_test = load_array(data_dir / "X_test.npy")
+    X_test = drop_nan_rows(load_array(data_dir / "X_test.npy"), data_dir / "X_test.npy")
     labels = X_test[X_test[:, -2] == 1, -1]
     scores = minimum_val_loss_model_evaluation(preds_dir, n_ensemble_epochs)
     if scores.shape[1] != len(labels):
@@ -289,17 +295,20 @@ def classic_ANODE_eval(
 def compare_on_various_runs(
     run_dirs: Sequence[Path],
     labels: Sequence[str],
+    n_ensemble_epochs: int = 10,
+    extra_signal: bool | None = None,
     sic_range: tuple[float, float] = (0, 20),
     savefig: str | Path | None = None,
     suppress_show: bool = True,
 ) -> dict[str, Evaluation]:
-    """Several runs (of several modes, say) in one figure: median ROC and SIC with 68 % bands."""
+    """Several runs (of several modes, say) in one figure: median ROC and SIC with 68 % bands; labels must differ."""
     import matplotlib.pyplot as plt
 
     import figures
 
     evaluations = {
-        label: evaluate_scores(*load_test_scores(run_dir, run_dir)) for label, run_dir in zip(labels, run_dirs, strict=True)
+        label: evaluate_scores(*load_test_scores(run_dir, run_dir, n_ensemble_epochs, extra_signal))
+        for label, run_dir in zip(labels, run_dirs, strict=True)
     }
     figure = figures.roc_and_sic(evaluations, sic_range)
     if not suppress_show:
@@ -311,7 +320,15 @@ def compare_on_various_runs(
 
 
 def signal_to_background(run_dir: Path) -> float:
-    """S/B among the SR data that a run was trained and validated on, from the true labels."""
+    """S/B among the SR data that a run was trained and validated on, from the true labels.
+
+    Raises
+    ------
+    InputError
+        If the run has no arrays of stage 3 (ANODE), or its "data" are no mixture of signal and background (supervised).
+    """
     arrays = [load_array(Path(run_dir) / f"X_{name}.npy") for name in ("train", "validation")]
     labels = np.concatenate([array[array[:, -2] == 1, -1] for array in arrays])
-    return float((labels == 1).sum() / max((labels == 0).sum(), 1))
+    if not (labels == 0).any():
+        raise InputError(f"{run_dir}: holds no background among its data, a supervised run has no S/B")
+    return float((labels == 1).sum() / (labels == 0).sum())

@@ -52,7 +52,10 @@ class EventSource:
 
     def sideband(self) -> tuple[np.ndarray, np.ndarray]:
         """Training and validation events of the sideband [n, 2 + d]."""
-        return self._pair(SIDEBAND, "sideband")
+        train, val = (events[~self._inside(events)] for events in self._pair(SIDEBAND, "sideband"))
+        if len(train) == 0 or len(val) == 0:
+            raise InputError(f"{self.data_dir}: the sideband of {self.sr_range[0]:g} < m_JJ < {self.sr_range[1]:g} TeV is empty")
+        return train, val
 
     def signal_region(self) -> tuple[np.ndarray, np.ndarray]:
         """Training and validation data of the signal region [n, 2 + d]."""
@@ -70,7 +73,7 @@ class EventSource:
 
     def extra_background(self) -> np.ndarray:
         """Extra background of the signal region, for training and validation together."""
-        return self._required(EXTRA_BACKGROUND, "--extra_bkg asks for it")
+        return self._required(EXTRA_BACKGROUND, "the extra background is asked for")
 
     def test(self) -> np.ndarray:
         """Test events of the signal region; the extra test background joins them where it exists."""
@@ -126,8 +129,11 @@ class EventSource:
                 )
         return pair[0], pair[1]
 
+    def _inside(self, events: np.ndarray) -> np.ndarray:
+        return (events[:, 0] > self.sr_range[0]) & (events[:, 0] < self.sr_range[1])
+
     def _in_signal_region(self, events: np.ndarray) -> np.ndarray:
-        inside = (events[:, 0] > self.sr_range[0]) & (events[:, 0] < self.sr_range[1])
+        inside = self._inside(events)
         if not inside.all():
             logger.info("%d of %d events lie outside the signal region and are left out", len(inside) - inside.sum(), len(inside))
         return events[inside]

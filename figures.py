@@ -47,12 +47,14 @@ def mass_spectrum(m_jj: np.ndarray, sr_range: tuple[float, float]) -> Figure:
     return figure
 
 
-def data_against_samples(data: np.ndarray, samples: np.ndarray, sample_name: str = "samples") -> Figure:
-    """Normalised histograms of m_JJ and every feature, with their ratio; both arrays are [n, 1 + d] in physical units.
+def data_against_samples(
+    data: np.ndarray, samples: np.ndarray, sample_name: str = "samples", labels: Sequence[str] | None = None
+) -> Figure:
+    """Normalised histograms of m_JJ and every feature, with their ratio and Poisson errors; both arrays are [n, 1 + d].
 
-    The errors are Poisson errors of the bin contents.
+    `labels` of the axes are those of the physical features where none are given.
     """
-    labels = feature_labels(data.shape[1] - 1)
+    labels = feature_labels(data.shape[1] - 1) if labels is None else labels
     figure, axes = plt.subplots(
         2, len(labels), figsize=(3.2 * len(labels), 4.2), height_ratios=(3, 1), sharex="col", squeeze=False, layout="constrained"
     )
@@ -78,15 +80,16 @@ def data_against_samples(data: np.ndarray, samples: np.ndarray, sample_name: str
 
 
 def loss_curves(losses: Mapping[str, np.ndarray], ylabel: str = "loss per event (nats)", first_epoch: int = 0) -> Figure:
-    """Loss against epoch; every entry is [n_epochs] or [n_runs, n_epochs], runs thin and their mean thick."""
+    """Loss against epoch; every entry is [n_epochs] or [n_runs, n_epochs], runs thin and their median thick."""
     figure, axes = plt.subplots(figsize=(6.4, 4), layout="constrained")
     trained = []
-    for colour, (label, values) in zip(("tab:blue", "tab:orange", "tab:green", "tab:red"), losses.items(), strict=False):
+    for number, (label, values) in enumerate(losses.items()):
+        colour = f"C{number % 10}"
         runs = np.atleast_2d(values)
         epochs = np.arange(first_epoch, first_epoch + runs.shape[1])
         if len(runs) > 1:
             axes.plot(epochs, runs.T, color=colour, alpha=0.25, lw=0.7)
-        axes.plot(epochs, runs.mean(axis=0), color=colour, label=label)
+        axes.plot(epochs, np.median(runs, axis=0), color=colour, label=label)
         trained.append(runs[:, max(-first_epoch, 0) :])
     finite = np.concatenate([values[np.isfinite(values)] for values in trained])
     if len(finite):  # one diverging epoch must not hide all others
@@ -108,15 +111,16 @@ def roc_and_sic(
     figure, (roc, sic) = plt.subplots(1, 2, figsize=(11, 4.4), layout="constrained")
     for colour, (label, evaluation) in enumerate(evaluations.items()):
         style = {"color": f"C{colour % 10}"}
-        tpr, reliable = evaluation.tpr, evaluation.reliable
-        for axes, per_run in ((roc, 1 / np.maximum(evaluation.fpr, 1 / (10 * evaluation.n_background))), (sic, evaluation.sic)):
-            shown = reliable if axes is sic else np.ones_like(reliable)
-            if draw_runs and len(per_run) > 1:
-                axes.plot(tpr[shown], per_run[:, shown].T, **style, alpha=0.3, lw=0.7)
-            elif len(per_run) > 1:
-                axes.fill_between(tpr[shown], *np.quantile(per_run[:, shown], (0.16, 0.84), axis=0), **style, alpha=0.25, lw=0)
-            name = label if axes is roc else f"{label}: max SIC {evaluation.max_sic.value:.1f}"
-            axes.plot(tpr[shown], np.median(per_run[:, shown], axis=0), **style, label=name)
+        tpr, reliable, floor = evaluation.tpr, evaluation.reliable, 1 / evaluation.n_background
+        best, low, high = evaluation.median, evaluation.quantile(0.84), evaluation.quantile(0.16)
+        if draw_runs and len(evaluation.fpr) > 1:
+            roc.plot(tpr, 1 / np.maximum(evaluation.fpr, floor).T, **style, alpha=0.3, lw=0.7)
+            sic.plot(tpr[reliable], evaluation.sic[:, reliable].T, **style, alpha=0.3, lw=0.7)
+        elif len(evaluation.fpr) > 1:
+            roc.fill_between(tpr, 1 / np.maximum(low.fpr, floor), 1 / np.maximum(high.fpr, floor), **style, alpha=0.25, lw=0)
+            sic.fill_between(tpr[reliable], low.sic[reliable], high.sic[reliable], **style, alpha=0.25, lw=0)
+        roc.plot(tpr, 1 / np.maximum(best.fpr, floor), **style, label=label)
+        sic.plot(tpr[reliable], best.sic[reliable], **style, label=f"{label}: max SIC {evaluation.max_sic.value:.1f}")
     grid = np.linspace(1e-3, 1, 1000)
     for axes, random in ((roc, 1 / grid), (sic, np.sqrt(grid))):
         axes.plot(grid, random, color="grey", ls=":", label="random")

@@ -101,7 +101,7 @@ def _chunks(path: Path, wanted: tuple[str, ...]) -> Iterator[tuple[int, int, np.
                         block[key] = _Column(column.dataset, column.field, None).read(rows)
                     values[:, i] = block[key] if column.index is None else block[key][:, column.index]
                 yield n_events, start, values
-    except (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
+    except (OSError, KeyError, IndexError, ValueError, TypeError, AttributeError, RuntimeError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{path}: not a readable HDF5 file of pandas ({' '.join(str(error).split())})") from error
@@ -163,6 +163,8 @@ def read_lhco_file(path: Path, default_label: float | None = None) -> np.ndarray
         raise InputError(f"{path}: holds no events")
     if default_label is not None and np.isnan(events[:, -1]).all():
         events[:, -1] = default_label
+    if np.isnan(events[:, -1]).all():
+        raise InputError(f"{path}: has no column 'label' (1 signal, 0 background)")
     events = drop_nan_rows(events, path)
     if not np.isin(events[:, -1], (0, 1)).all():
         raise InputError(f"{path}: the label must be 1 (signal) or 0 (background)")
@@ -246,7 +248,11 @@ def separate(
     n_train = _scaled(PAPER_SIDEBAND_TRAIN, len(sideband), PAPER_SIDEBAND)
     outer_train, outer_test = _cut(sideband, n_train)
     n_train = _scaled(PAPER_SIGNAL_REGION_TRAIN, len(signal_region), PAPER_SIGNAL_REGION)
-    inner_train, inner_val = _cut(signal_region, n_train, n_train)[:2]
+    inner_train, inner_val, unused = _cut(signal_region, n_train, n_train)
+    if len(unused) > 1:
+        logger.info(
+            "%d of %d events in the signal region are not used: the paper's size is 120 000", len(unused), len(signal_region)
+        )
     test_signal, rest = _cut(extra_signal, _scaled(PAPER_TEST_SIGNAL, len(extra_signal), PAPER_EXTRA_SIGNAL))
     extrasig_train, extrasig_val = np.array_split(rest, 2)
     n_test = _scaled(PAPER_EXTRA_BACKGROUND_TEST, len(extra_background), PAPER_EXTRA_BACKGROUND)
@@ -300,6 +306,12 @@ def prepare_lhco(
         usable = (extra[:, 0] > sr_range[0]) & (extra[:, 0] < sr_range[1]) & (extra[:, -1] == 0)
         logger.info("%s: %d of %d events are SR background", extra_bkg_file, usable.sum(), len(extra))
         extra = extra[usable]
+        if len(extra) == 0:
+            raise InputError(f"{extra_bkg_file}: holds no background event in {sr_range[0]:g} < m_JJ < {sr_range[1]:g} TeV")
+        if extra[:, 0].max() - extra[:, 0].min() < 0.95 * (sr_range[1] - sr_range[0]):
+            logger.warning(
+                "%s: covers only %.2f to %.2f TeV of the signal region", extra_bkg_file, extra[:, 0].min(), extra[:, 0].max()
+            )
     separation = separate(
         events[:, 0], events[:, -1] == 1, None if extra is None else len(extra), sr_range, s_over_b, make_rng(seed, "separation")
     )
@@ -318,6 +330,8 @@ def prepare_lhco(
         logger.info("%s: %d events, %d of them signal", outdir / f"{name}.npy", len(joined), joined[:, -1].sum())
     logger.info("S/B in the signal region: %.3f %%", 100 * separation.signal_to_background)
     data_rows = np.concatenate([separation.main[name] for name in ("outerdata_train", "outerdata_test", *SR_DATA)])
+    if extra is events:  # what was set aside belongs to the spectrum, too
+        data_rows = np.concatenate([data_rows, *separation.extra.values()])
     figures.save(figures.mass_spectrum(events[data_rows, 0], sr_range), outdir / "mjj_spectrum.png")
     _log_impossible_modes(separation)
     return separation

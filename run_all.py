@@ -23,12 +23,16 @@ from __future__ import annotations
 import logging
 from argparse import Namespace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import run_ANODE_evaluation as anode_evaluation
 import run_ANODE_training as density
 import run_classifier_data_creation as creation
 import run_classifier_training as training
 from command_line import arguments, flag, pick, run_script, switch
+
+if TYPE_CHECKING:
+    from event_source import EventSource
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +56,7 @@ FLAGS = [
     switch("DE_skip", "use the density estimator that is in --save_dir already"),
     *pick(creation.FLAGS, *CREATION, prefix="cf_"),
     *pick(training.FLAGS, *TRAINING, prefix="cf_"),
-    switch("cf_skip_create", "use the classifier arrays that are in --save_dir already"),
+    switch("cf_skip_create", "use the classifier arrays that are in --save_dir already; no density estimator is needed then"),
     switch("cf_skip_train", "use the scores that are in --save_dir already: only evaluate"),
 ]
 
@@ -69,44 +73,43 @@ def main(args: Namespace) -> None:
 
 
 def plan(args: Namespace, save_dir: Path) -> list[tuple[object, Namespace]]:
-    """The stages of the mode with their arguments, in order."""
+    """The stages of the mode with their arguments, in order; skipping a stage skips those before it."""
     shared = {name: getattr(args, name) for name in SHARED}
-    region = {name: getattr(args, f"cf_{name}") for name in ("SR_min", "SR_max", "separate_val_set")}
+    region = {name: getattr(args, f"cf_{name}") for name in ("SR_min", "SR_max")}
+    split = {"separate_val_set": args.cf_separate_val_set}
     estimator = {"config_file": args.DE_config_file, "model_file_name": args.DE_file_name, "savedir": str(save_dir)}
-    stages: list[tuple[object, Namespace]] = []
-    if args.mode in WITH_DENSITY_ESTIMATOR and not args.DE_skip and not args.cf_external_samples:
-        trained = {name: getattr(args, f"DE_{name}") for name in ("epochs", "batch_size", "no_logit")}
-        for inner in (False, True) if args.mode == "ANODE" else (False,):
-            stages.append((density, arguments(density.FLAGS, **shared, **region, **estimator, **trained, inner_model=inner)))
     if args.mode == "ANODE":
-        region.pop("separate_val_set")
-        stages.append(
-            (
-                anode_evaluation,
-                arguments(anode_evaluation.FLAGS, **shared, **region, **estimator, no_extra_signal=args.no_extra_signal),
-            )
-        )
-        return stages
-    if not args.cf_skip_create:
-        created = {name: getattr(args, f"cf_{name}") for name in CREATION}
-        stages.append((creation, arguments(
-            creation.FLAGS, **shared, **estimator, **created, no_logit_trained=args.DE_no_logit, fiducial_cut=args.fiducial_cut,
-            no_extra_signal=args.no_extra_signal, CWoLa=args.mode == "CWoLa", supervised=args.mode == "supervised",
-            idealized_AD=args.mode == "idealized_AD",
-        )))  # fmt: skip
+        stages = density_stages(args, (False, True), shared | region | split | estimator)
+        options = shared | region | estimator | {"no_extra_signal": args.no_extra_signal}
+        return [*stages, (anode_evaluation, arguments(anode_evaluation.FLAGS, **options))]
+    stages = []
+    skip_create = args.cf_skip_create or args.cf_skip_train
+    if args.mode == "CATHODE" and not skip_create and not args.cf_external_samples:
+        stages += density_stages(args, (False,), shared | region | split | estimator)
+    chosen = {f"{mode}": args.mode == mode for mode in ("CWoLa", "supervised", "idealized_AD")}
+    if not skip_create:
+        options = {name: getattr(args, f"cf_{name}") for name in CREATION} | shared | estimator | chosen
+        options |= {"no_logit_trained": args.DE_no_logit}
+        options |= {name: getattr(args, name) for name in ("fiducial_cut", "no_extra_signal")}
+        stages.append((creation, arguments(creation.FLAGS, **options)))
     if not args.cf_skip_train:
-        trained = {name: getattr(args, f"cf_{name}") for name in TRAINING}
-        shared |= {"data_dir": str(save_dir)}
-        stages.append((training, arguments(
-            training.FLAGS, **{name: shared[name] for name in ("data_dir", "seed", "device", "verbose")}, **trained,
-            separate_val_set=args.cf_separate_val_set, no_extra_signal=args.no_extra_signal, savedir=str(save_dir),
-            CWoLa=args.mode == "CWoLa", supervised=args.mode == "supervised",
-        )))  # fmt: skip
+        options = {name: getattr(args, f"cf_{name}") for name in TRAINING} | split
+        options |= {name: getattr(args, name) for name in ("seed", "device", "verbose", "no_extra_signal")}
+        options |= {"data_dir": str(save_dir), "savedir": str(save_dir)}
+        stages.append((training, arguments(training.FLAGS, **options, CWoLa=chosen["CWoLa"], supervised=chosen["supervised"])))
     return stages
 
 
+def density_stages(args: Namespace, inner: tuple[bool, ...], options: dict) -> list[tuple[object, Namespace]]:
+    """Stage 2 for the sideband and, where `inner` holds True, for the signal region."""
+    if args.DE_skip:
+        return []
+    trained = {name: getattr(args, f"DE_{name}") for name in ("epochs", "batch_size", "no_logit")}
+    return [(density, arguments(density.FLAGS, **options, **trained, inner_model=value)) for value in inner]
+
+
 def check_inputs(args: Namespace, save_dir: Path) -> None:
-    """Find out in the first second what would otherwise fail after an hour: configuration, the mode's files, the folder.
+    """Find out in the first seconds what would otherwise fail after an hour: configuration, the mode's files, the folder.
 
     Raises
     ------
@@ -114,31 +117,64 @@ def check_inputs(args: Namespace, save_dir: Path) -> None:
     """
     import classifier_training
     import density_estimation
-    from data_handler import FeatureShift, read_config, writable_folder
+    from data_handler import FeatureShift, missing_files, read_config, writable_folder
     from event_source import EventSource
+    from models.arrays import pick_device
     from models.classifier import NeuralNetworkClassifier
     from models.flow import ConditionalNormalizingFlow
     from models.persistence import InputError
 
     read_config(Path(args.DE_config_file), ConditionalNormalizingFlow, density_estimation.CONFIG_KEYS)
     read_config(Path(args.cf_config_file), NeuralNetworkClassifier, classifier_training.CONFIG_KEYS)
-    shift = FeatureShift(args.datashift, args.random_shift)
-    source = EventSource(Path(args.data_dir), shift, args.seed, (args.cf_SR_min, args.cf_SR_max), args.cf_separate_val_set)
-    if not (args.cf_skip_create and args.mode != "ANODE"):
-        source.test()
-        if args.mode != "supervised" or not args.cf_extra_bkg:
-            source.signal_region()
-        if args.mode in ("CATHODE", "ANODE") and not args.DE_skip and not args.cf_external_samples:
-            source.sideband()
-        if args.mode == "CWoLa":
-            source.strips()
-        if args.mode in ("idealized_AD", "supervised") and args.cf_extra_bkg:
-            source.extra_background()
-        if args.mode == "supervised" and source.extra_signal() is None:
-            raise InputError(f"{args.data_dir}: no innerdata_extrasig*.npy with events, supervised training needs extra signal")
-    if args.DE_skip and args.mode in WITH_DENSITY_ESTIMATOR and not args.cf_skip_create:
-        density_estimation.best_model_paths(save_dir, args.DE_file_name)
+    pick_device(args.device)
+    if args.mode != "CATHODE" and args.cf_external_samples:
+        raise InputError("--cf_external_samples replaces the density estimator of the CATHODE mode, no other")
+    if args.mode == "CWoLa" and not args.cf_SR_min < args.cf_SR_center < args.cf_SR_max:
+        raise InputError(
+            f"--cf_SR_center {args.cf_SR_center:g} lies outside the signal region, it cannot tell the two strips apart"
+        )
+    needed = (
+        ["X_test", "preds_matris"] if args.cf_skip_train else ["X_train", "X_validation", "X_test"] if args.cf_skip_create else []
+    )
+    if args.mode != "ANODE" and needed:
+        if absent := missing_files(save_dir, needed):
+            raise InputError(f"{save_dir / absent[0]}.npy: no such file, the stage that writes it cannot be skipped")
+    else:
+        shift = FeatureShift(args.datashift, args.random_shift)
+        region = (args.cf_SR_min, args.cf_SR_max)
+        check_events(args, EventSource(Path(args.data_dir), shift, args.seed, region, args.cf_separate_val_set))
+        if args.DE_skip and args.mode in WITH_DENSITY_ESTIMATOR:
+            for name in (args.DE_file_name, f"{args.DE_file_name}_inner")[: 1 + (args.mode == "ANODE")]:
+                density_estimation.best_model_paths(save_dir, name)
     writable_folder(save_dir)
+
+
+def check_events(args: Namespace, source: EventSource) -> None:
+    """Whether the folder of separated events has what the mode needs.
+
+    Raises
+    ------
+    InputError
+    """
+    from evaluation_utils import MIN_BACKGROUND
+    from models.persistence import InputError
+
+    labels = source.test()[:, -1]
+    if (labels == 1).sum() == 0 or (labels == 0).sum() < MIN_BACKGROUND:
+        raise InputError(
+            f"{args.data_dir}: the test events are {(labels == 1).sum()} signal and {(labels == 0).sum()} background, "
+            f"a SIC needs signal and at least {MIN_BACKGROUND} background events"
+        )
+    if args.mode != "supervised" or not args.cf_extra_bkg:
+        source.signal_region()
+    if args.mode in WITH_DENSITY_ESTIMATOR and not args.DE_skip and not args.cf_external_samples:
+        source.sideband()
+    if args.mode == "CWoLa":
+        source.strips()
+    if args.mode in ("idealized_AD", "supervised") and args.cf_extra_bkg:
+        source.extra_background()
+    if args.mode == "supervised" and source.extra_signal() is None:
+        raise InputError(f"{args.data_dir}: no innerdata_extrasig*.npy with events, supervised training needs extra signal")
 
 
 def evaluate(mode: str, save_dir: Path) -> None:

@@ -23,7 +23,13 @@ FLAGS = [
     switch("supervised", "learn the true labels (signal or background) instead of data or sample"),
     switch("use_class_weights", "weight data and samples so that both count the same in total"),
     switch("CWoLa", "weight so that SB = SR in total, and the strip below the SR = the strip above"),
-    flag("SR_center", type=float, default=3.5, metavar="TEV", help="m_JJ (TeV) between the two strips, for --CWoLa"),
+    flag(
+        "SR_center",
+        type=float,
+        default=3.5,
+        metavar="TEV",
+        help="m_JJ (TeV) between the two strips, for CWoLa",
+    ),
     switch(
         "save_model",
         "keep the weights, and the mean score of every run's 10 epochs of lowest validation loss instead of every epoch's",

@@ -27,8 +27,8 @@ FLAGS = [
         "extra_bkg_file",
         default="events_anomalydetection_qcd_extra_inneronly_features.h5",
         metavar="FILE",
-        help="extra signal-region background (Zenodo record 5759087); optional: where the default is absent, half of the "
-        "SR background itself is set aside",
+        help="extra signal-region background (Zenodo record 5759087); with none, or where the default is absent, "
+        "half of the SR background itself is set aside instead",
     ),
     flag("outdir", default="separated_data/", metavar="DIR", help="folder for the separated .npy files"),
     flag(
@@ -54,7 +54,9 @@ def main(args: Namespace) -> None:
     extra_file = Path(args.extra_bkg_file)
     prepare_lhco(
         Path(args.features_file),
-        None if args.extra_bkg_file == default_extra and not extra_file.exists() else extra_file,
+        None
+        if args.extra_bkg_file == "none" or (args.extra_bkg_file == default_extra and not extra_file.exists())
+        else extra_file,
         Path(args.outdir),
         s_over_b=args.S_over_B,
         sr_range=(args.SR_min, args.SR_max),

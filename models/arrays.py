@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from models.persistence import InputError
+
 if TYPE_CHECKING:
     import torch
 
@@ -37,7 +39,7 @@ def pick_device(device: str) -> torch.device:
 
     Raises
     ------
-    ValueError
+    InputError
         If a GPU is asked for and none is usable.
     """
     import torch
@@ -45,5 +47,5 @@ def pick_device(device: str) -> torch.device:
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("device cuda: no usable GPU on this machine")
+        raise InputError("device cuda: no usable GPU on this machine")
     return torch.device(device)

@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from models.arrays import as_matrix, pick_device
 from models.epochs import best_epochs
-from models.persistence import load_weights
+from models.persistence import InputError, load_weights
 from models.training import train_members
 
 CHUNK = 16384
@@ -79,7 +80,7 @@ class NeuralNetworkClassifier(ClassifierMixin, BaseEstimator):
         self,
         n_inputs: int = 4,
         layers: Sequence[int] = (64, 64, 64),
-        activation: str = "relu",
+        activation: Literal["relu", "elu", "silu"] = "relu",
         n_runs: int = 1,
         learning_rate: float = 1e-3,
         weight_decay: float = 0.0,
@@ -87,7 +88,7 @@ class NeuralNetworkClassifier(ClassifierMixin, BaseEstimator):
         epochs: int = 100,
         val_split: float = 0.5,
         random_state: int | None = None,
-        device: str = "auto",
+        device: Literal["auto", "cpu", "cuda"] = "auto",
     ) -> None:
         self.n_inputs = n_inputs
         self.layers = layers
@@ -175,7 +176,7 @@ class NeuralNetworkClassifier(ClassifierMixin, BaseEstimator):
         )
         self.train_losses_, self.val_losses_ = curves.train, curves.val
         for run in range(self.n_runs):
-            best_epochs(self.val_losses_[:, run], 1)  # raises where no epoch is usable
+            best_epochs(self.val_losses_[1:, run], 1)  # raises where no epoch is usable
         self.module_.load_state_dict(best_state)
         self.module_.eval()
         return self
@@ -197,7 +198,7 @@ class NeuralNetworkClassifier(ClassifierMixin, BaseEstimator):
         scores = np.empty((self.n_runs, len(X)), dtype=np.float32)
         for start in range(0, len(X), CHUNK):
             x = torch.as_tensor(X[start : start + CHUNK], dtype=torch.float32, device=pick_device(self.device))
-            scores[:, start : start + CHUNK] = torch.sigmoid(self.module_(x.expand(self.n_runs, -1, -1))).squeeze(2).cpu()
+            scores[:, start : start + CHUNK] = torch.sigmoid(self.module_(x.expand(self.n_runs, -1, -1))).squeeze(2).cpu().numpy()
         return scores
 
     def predict(self, X: np.ndarray) -> np.ndarray:
@@ -211,7 +212,7 @@ class NeuralNetworkClassifier(ClassifierMixin, BaseEstimator):
 
     def _build(self, generator: torch.Generator) -> torch.nn.Sequential:
         if self.activation not in ACTIVATIONS:
-            raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}, not {self.activation!r}")
+            raise InputError(f"activation must be one of {', '.join(ACTIVATIONS)}, not {self.activation!r}")
         widths = [self.n_inputs, *self.layers, 1]
         steps: list[torch.nn.Module] = []
         for n_in, n_out in itertools.pairwise(widths):

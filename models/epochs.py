@@ -9,16 +9,17 @@ import numpy as np
 logger = logging.getLogger(__name__)
 
 
-def best_epochs(val_losses: np.ndarray, n_best: int = 10) -> np.ndarray:
-    """Epoch numbers of the lowest validation losses, best first.
+def best_epochs(val_losses: np.ndarray, n_best: int = 10, ceiling: float = np.inf) -> np.ndarray:
+    """Numbers of the epochs of lowest validation loss, best first.
 
-    Epochs that are not finite, or that are worse than no training at all, are never selected; where fewer than `n_best`
-    remain, all of them are used and the log says so.
+    Where fewer than `n_best` are usable, all of them are used and the log says so.
 
     Parameters
     ----------
-    val_losses : array [n_epochs + 1]
-        Index 0 is the loss before training, index e + 1 that after epoch e.
+    val_losses : array [n_epochs]
+        Loss after every epoch (nats).
+    ceiling : float
+        Epochs that are not finite or above this loss have diverged and are never selected; for a density, the loss before training.
 
     Raises
     ------
@@ -27,19 +28,15 @@ def best_epochs(val_losses: np.ndarray, n_best: int = 10) -> np.ndarray:
 
     Examples
     --------
-    >>> best_epochs(np.array([9.0, 5.2, np.nan, 5.1, 12.0]), n_best=2)
+    >>> best_epochs(np.array([5.2, np.nan, 5.1, 12.0]), n_best=2, ceiling=9.0)
     array([2, 0])
     """
-    before, after = val_losses[0], np.asarray(val_losses[1:], dtype=np.float64)
-    worse = np.zeros(len(after), dtype=bool) if not np.isfinite(before) else after > before
-    usable = np.flatnonzero(np.isfinite(after) & ~worse)
+    val_losses = np.asarray(val_losses, dtype=np.float64)
+    usable = np.flatnonzero(np.isfinite(val_losses) & ~(val_losses > ceiling))
     if len(usable) == 0:
-        raise ValueError(f"none of the {len(after)} epochs has a finite validation loss below the one before training")
+        raise ValueError(f"none of the {len(val_losses)} epochs has a finite validation loss below {ceiling:g}")
     if len(usable) < n_best:
         logger.info(
-            "only %d usable epochs of %d exist: all of them are used where %d were asked for",
-            len(usable),
-            len(after),
-            n_best,
+            "only %d usable epochs of %d: all of them are used where %d were asked for", len(usable), len(val_losses), n_best
         )
-    return usable[np.argsort(after[usable], kind="stable")][:n_best]
+    return usable[np.argsort(val_losses[usable], kind="stable")][:n_best]

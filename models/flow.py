@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ from sklearn.exceptions import NotFittedError
 
 from models.arrays import as_matrix, pick_device
 from models.epochs import best_epochs
-from models.persistence import load_weights
+from models.persistence import InputError, load_weights
 from models.training import TrainingCurves, train_members
 
 logger = logging.getLogger(__name__)
@@ -96,13 +96,13 @@ class ConditionalNormalizingFlow(BaseEstimator):
 
     def __init__(
         self,
-        transform: str = "MAF",
+        transform: Literal["MAF", "RQS"] = "MAF",
         num_inputs: int = 4,
         num_cond_inputs: int = 1,
         num_blocks: int = 15,
         num_hidden: int = 128,
         num_layers: int = 1,
-        normalization: str = "batch_norm",
+        normalization: Literal["batch_norm", "act_norm", "none"] = "batch_norm",
         num_bins: int = 8,
         tail_bound: float = 5.0,
         learning_rate: float = 1e-4,
@@ -111,7 +111,7 @@ class ConditionalNormalizingFlow(BaseEstimator):
         epochs: int = 100,
         val_split: float = 0.2,
         random_state: int | None = None,
-        device: str = "auto",
+        device: Literal["auto", "cpu", "cuda"] = "auto",
     ) -> None:
         self.transform = transform
         self.num_inputs = num_inputs
@@ -198,7 +198,7 @@ class ConditionalNormalizingFlow(BaseEstimator):
             label="density estimator",
         )
         self.train_losses_, self.val_losses_ = curves.train[:, 0], curves.val[:, 0]
-        best_epochs(self.val_losses_, 1)  # raises where no epoch is usable
+        best_epochs(self.val_losses_[1:], 1, ceiling=self.val_losses_[0])  # raises where no epoch is usable
         self.module_.load_state_dict(best_state)
         self.module_.eval()
         return self
@@ -257,7 +257,7 @@ class ConditionalNormalizingFlow(BaseEstimator):
             return MaskedPiecewiseRationalQuadraticAutoregressiveTransform(
                 **network, num_bins=self.num_bins, tails="linear", tail_bound=self.tail_bound
             )
-        raise ValueError(f"transform must be MAF or RQS, not {self.transform!r}")
+        raise InputError(f"transform must be MAF or RQS, not {self.transform!r}")
 
     def _normalization(self) -> list[Transform]:
         if self.normalization == "none":
@@ -266,7 +266,7 @@ class ConditionalNormalizingFlow(BaseEstimator):
             return [BatchNorm(self.num_inputs)]
         if self.normalization == "act_norm":
             return [ActNorm(self.num_inputs)]
-        raise ValueError(f"normalization must be batch_norm, act_norm or none, not {self.normalization!r}")
+        raise InputError(f"normalization must be batch_norm, act_norm or none, not {self.normalization!r}")
 
     def _fitted(self) -> Flow:
         if not hasattr(self, "module_"):

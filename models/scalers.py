@@ -44,7 +44,7 @@ class LogitScaler(TransformerMixin, BaseEstimator):
         self.data_max_ = np.nanmax(X, axis=0)
         if not np.all(self.data_max_ > self.data_min_):
             column = int(np.flatnonzero(~(self.data_max_ > self.data_min_))[0])
-            raise ValueError(f"LogitScaler: feature {column} is constant, it has no range to scale by")
+            raise InputError(f"feature {column} is constant, it has no range to scale by")
         return self
 
     def scale(self, X: np.ndarray) -> np.ndarray:

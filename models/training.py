@@ -29,9 +29,7 @@ class TrainingCurves:
 
 
 @torch.no_grad()
-def mean_losses(
-    member_losses: MemberLosses, data: Sequence[torch.Tensor], rows: torch.Tensor, chunk: int = 4096
-) -> torch.Tensor:
+def mean_losses(member_losses: MemberLosses, data: Sequence[torch.Tensor], rows: torch.Tensor, chunk: int = 4096) -> torch.Tensor:
     """Mean loss of every member over its `rows` [n_members, n], in chunks that stay in cache."""
     total = torch.zeros(len(rows), dtype=torch.float64, device=rows.device)
     for part in rows.split(chunk, dim=1):

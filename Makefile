@@ -1,0 +1,36 @@
+# make run: CATHODE on the bundled sample, from a bare checkout.   make test: the tests.
+PYTHON ?= python3
+BIN := .venv/bin
+
+RUN_DATA := sample_run/separated_data
+RUN_DIR := sample_run/CATHODE_results
+
+.PHONY: run test lint clean
+
+run: .venv/.installed
+	$(BIN)/python run_data_preparation_LHCORD.py --features_file sample_data/events.features.h5 \
+	    --extra_bkg_file sample_data/extra_inneronly.features.h5 --S_over_B 0.03 --outdir $(RUN_DATA)
+	$(BIN)/python run_all.py --mode CATHODE --data_dir $(RUN_DATA) --save_dir $(RUN_DIR) --DE_epochs 20 \
+	    --cf_separate_val_set --no_extra_signal --cf_n_samples 60000 --cf_realistic_conditional --cf_oversampling --cf_no_logit \
+	    --cf_use_class_weights --cf_save_model --cf_epochs 40
+
+test: .venv/.installed-dev
+	$(BIN)/python -m pytest
+
+lint: .venv/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/.installed: requirements.txt constraints.txt | .venv/bin/python
+	$(BIN)/python -m pip install --quiet -r requirements.txt -c constraints.txt
+	touch $@
+
+.venv/.installed-dev: requirements.txt requirements-dev.txt constraints.txt | .venv/bin/python
+	$(BIN)/python -m pip install --quiet -r requirements-dev.txt -c constraints.txt
+	touch $@
+
+clean:
+	rm -rf .venv sample_run

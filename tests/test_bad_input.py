@@ -1,0 +1,358 @@
+"""Bad input ends with exit code 2 and one line that names the file and the fault; nothing half-written is left behind."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from conftest import ROOT
+from test_lhco_events import frame
+
+
+@pytest.fixture
+def fails(run, capsys, tmp_path) -> Callable[..., str]:
+    """Run a script that must fail; returns its one line. The output folder tmp_path/out must stay empty."""
+
+    def run_failing(script: str, *argv: object) -> str:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as exit_info:
+            run(script, *argv)
+        assert exit_info.value.code == 2
+        stderr = capsys.readouterr().err
+        assert stderr.endswith("\n")
+        assert stderr.count("\n") == 1, stderr
+        assert "Traceback" not in stderr
+        out = tmp_path / "out"
+        assert not out.exists() or not list(out.iterdir())
+        return stderr
+
+    return run_failing
+
+
+@pytest.fixture
+def run_all(fails, toy_copy, small_configs, tmp_path) -> Callable[..., str]:
+    """run_all on a folder of toy events that the test has damaged."""
+
+    def run_failing(*argv: object, mode: str = "CATHODE") -> str:
+        return fails("run_all", "--mode", mode, "--data_dir", toy_copy, "--save_dir", tmp_path / "out", *small_configs, *argv)
+
+    return run_failing
+
+
+def damage(path: Path, kind: str) -> str:
+    """Damage an event file; returns what the message must say of it."""
+    events = np.load(path)
+    if kind == "missing":
+        path.unlink()
+        return "no such file"
+    if kind == "folder in its place":
+        path.unlink()
+        path.mkdir()
+        return f"{path}: "
+    if kind == "truncated":
+        path.write_bytes(path.read_bytes()[:-100])
+        return "not a complete .npy file"
+    if kind == "no array at all":
+        path.write_bytes(b"not an array")
+        return "not a complete .npy file"
+    if kind == "objects":
+        np.save(path, np.array([{"a": 1}], dtype=object), allow_pickle=True)
+        return "not a complete .npy file"
+    if kind == "text":
+        np.save(path, np.array([["a", "b", "c"]]))
+        return "no plain array of numbers"
+    if kind == "one column":
+        np.save(path, events[:, 0])
+        return "wrong number of columns"
+    if kind == "labels":
+        np.save(path, events[:, :-1])
+        return "must be the label"
+    if kind == "NaN":
+        events[: len(events) // 20, 2] = np.nan
+        np.save(path, events)
+        return "NaN"
+    raise ValueError(kind)
+
+
+KINDS = ["missing", "truncated", "no array at all", "objects", "text", "one column", "labels", "NaN", "folder in its place"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", ["outerdata_train", "innerdata_train", "innerdata_test"])
+def test_damaged_event_file(run_all, toy_copy, name, kind):
+    fault = damage(toy_copy / f"{name}.npy", kind)
+    line = run_all()
+    assert f"{name}.npy" in line
+    assert fault in line
+
+
+def test_a_few_nan_rows_are_dropped_and_counted(run, toy_copy, small_configs, tmp_path, caplog):
+    path = toy_copy / "outerdata_train.npy"
+    events = np.load(path)
+    events[7, 2] = np.nan
+    np.save(path, events)
+    run("run_all", "--data_dir", toy_copy, "--save_dir", tmp_path / "out", *small_configs, "--cf_save_model")
+    assert "outerdata_train.npy: dropped 1 of 4000 rows" in caplog.text
+
+
+@pytest.mark.parametrize(("name", "mode"), [("outerdata_test", "CATHODE"), ("innerdata_val", "CWoLa"), ("innerdata_test", "CWoLa"),
+                                            ("innerdata_extrabkg_val", "idealized_AD")])  # fmt: skip
+def test_different_number_of_features(run_all, toy_copy, name, mode):
+    path = toy_copy / f"{name}.npy"
+    np.save(path, np.delete(np.load(path), 2, axis=1))
+    line = run_all("--cf_extra_bkg", mode=mode)
+    assert f"{name}.npy" in line
+    assert "features, but" in line
+
+
+@pytest.mark.parametrize(
+    ("name", "what"), [("outerdata_train", "sideband is empty"), ("innerdata_train", "signal region is empty")]
+)
+def test_empty_region(run_all, toy_copy, name, what):
+    path = toy_copy / f"{name}.npy"
+    np.save(path, np.load(path)[:0])
+    assert what in run_all("--cf_separate_val_set")
+
+
+def test_signal_region_without_data(run_all):
+    assert "holds no event in the signal region" in run_all("--cf_SR_min", 7, "--cf_SR_max", 8)
+
+
+@pytest.mark.parametrize("edges", [(3.7, 3.3), (3.5, 3.5), ("nan", 3.7)])
+@pytest.mark.parametrize("script", ["run_all", "run_data_preparation_LHCORD"])
+def test_empty_mass_window(fails, run_all, tmp_path, script, edges):
+    if script == "run_all":
+        line = run_all("--cf_SR_min", edges[0], "--cf_SR_max", edges[1])
+    else:
+        sample = ROOT / "sample_data" / "events.features.h5"
+        line = fails(script, "--features_file", sample, "--outdir", tmp_path / "out", "--SR_min", edges[0], "--SR_max", edges[1])
+    assert "SR_min" in line
+
+
+@pytest.mark.parametrize("argv", [["--mode", "magic"], ["--no_such_flag"], ["--DE_epochs", "0"], ["--cf_n_runs", "-3"],
+                                  ["--cf_KDE_bandwidth", "0"], ["--seed", "-1"], ["--datashift", "nan"],
+                                  ["--DE_epochs", "many"]])  # fmt: skip
+def test_flags_that_make_no_sense(fails, argv):
+    assert argv[0] in fails("run_all", *argv)
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        ("num_blocs: 3\n", "unknown key 'num_blocs'"),
+        ("num_blocks: three\n", "num_blocks is 'three'"),
+        ("num_blocks: -1\n", "num_blocks is -1"),
+        ("num_hidden: 1000000000\n", "num_hidden is 1000000000"),
+        ("learning_rate: .nan\n", "learning_rate is nan"),
+        ("transform: [MAF]\n", "transform is ['MAF']"),
+        ("- MAF\n", "not a YAML mapping"),
+        ("num_blocks: [3\n", "not a YAML file"),
+        ("!!python/object/apply:os.system ['true']\n", "not a YAML file"),
+        ("", "not a YAML mapping"),
+    ],
+)
+@pytest.mark.parametrize("flag", ["--DE_config_file", "--cf_config_file"])
+def test_configuration(run_all, tmp_path, content, fault, flag):
+    path = tmp_path / "bad.yml"
+    path.write_text(content)
+    line = run_all(flag, path)
+    assert "bad.yml" in line
+    known = flag == "--DE_config_file" or "not a" in fault or "learning_rate" in fault
+    assert (fault if known else "unknown key") in line
+
+
+def test_unknown_transform(run_all, tmp_path):
+    (tmp_path / "bad.yml").write_text("transform: NSF\n")
+    assert "transform is 'NSF', expected one of MAF, RQS" in run_all("--DE_config_file", tmp_path / "bad.yml")
+
+
+def test_missing_configuration(run_all, tmp_path):
+    assert "none.yml: no such file" in run_all("--cf_config_file", tmp_path / "none.yml")
+
+
+@pytest.mark.parametrize(
+    ("mode", "removed", "flags", "how"),
+    [
+        ("supervised", "innerdata_extrasig_train", [], "absent"),
+        ("supervised", "innerdata_extrasig_train", [], "empty"),
+        ("supervised", "innerdata_extrabkg_train", ["--cf_extra_bkg"], "absent"),
+        ("idealized_AD", "innerdata_extrabkg_val", ["--cf_extra_bkg"], "absent"),
+        ("CWoLa", "outerdata_train", [], "absent"),
+        ("CWoLa", "outerdata_train", [], "empty"),
+        ("ANODE", "innerdata_train", [], "absent"),
+        ("CATHODE", "innerdata_val", ["--cf_separate_val_set"], "absent"),
+        ("CATHODE", "innerdata_val", ["--cf_separate_val_set"], "empty"),
+    ],
+)
+def test_mode_without_its_inputs(run_all, toy_copy, mode, removed, flags, how):
+    path = toy_copy / f"{removed}.npy"
+    events = np.load(path)
+    path.unlink()
+    if how == "empty":
+        np.save(path, events[:0])
+        if removed == "outerdata_train":  # the strips may come from the other file alone
+            np.save(toy_copy / "outerdata_test.npy", events[:0])
+    line = run_all(*flags, mode=mode)
+    assert str(toy_copy) in line
+
+
+def test_test_events_without_signal(run_all, toy_copy):
+    path = toy_copy / "innerdata_test.npy"
+    events = np.load(path)
+    np.save(path, events[events[:, -1] == 0])
+    assert "0 signal" in run_all()
+
+
+@pytest.mark.parametrize("flag", ["--DE_skip", "--cf_skip_create", "--cf_skip_train"])
+def test_nothing_there_to_skip_to(run_all, flag):
+    assert "no such file" in run_all(flag)
+
+
+def test_save_dir_that_cannot_be_written(fails, toy_copy, small_configs, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    for folder in (tmp_path / "file", tmp_path / "file" / "below", Path("/proc/none")):
+        line = fails("run_all", "--data_dir", toy_copy, "--save_dir", folder, *small_configs)
+        assert f"{folder}: this folder cannot be made" in line
+
+
+def test_samples_made_elsewhere(run_all, tmp_path):
+    path = tmp_path / "samples.npy"
+    for array, fault in (
+        (np.ones((10, 4)), "wrong number of columns"),
+        (np.ones((10, 5)), "no sample in"),
+        (np.full((10, 5), np.nan), "NaN"),
+    ):
+        np.save(path, array)
+        line = run_all("--cf_external_samples", path)
+        assert "samples.npy" in line
+        assert fault in line
+    assert "CATHODE mode, no other" in run_all("--cf_external_samples", path, mode="ANODE")
+
+
+@pytest.mark.parametrize("kind", ["garbage", "truncated", "other architecture", "no state dict", "missing"])
+def test_damaged_weights(fails, run, toy_copy, small_configs, tmp_path, kind):
+    models = tmp_path / "models"
+    flow = small_configs[1]
+    run("run_ANODE_training", "--data_dir", toy_copy, "--savedir", models, "--config_file", flow, "--epochs", 1)
+    path = models / "my_ANODE_model_epoch_0.par"
+    if kind == "garbage":
+        path.write_bytes(b"garbage")
+    elif kind == "truncated":
+        path.write_bytes(path.read_bytes()[:-500])
+    elif kind == "other architecture":
+        flow = tmp_path / "other.yml"
+        flow.write_text("num_blocks: 3\nnum_hidden: 17\n")
+    elif kind == "no state dict":
+        torch.save([1, 2, 3], path)
+    else:
+        path.unlink()
+    line = fails("run_classifier_data_creation", "--data_dir", toy_copy, "--savedir", tmp_path / "out", "--config_file", flow,
+                 "--ANODE_models", path)  # fmt: skip
+    assert path.name in line
+
+
+def test_preprocessing_of_another_training(fails, run, toy_copy, small_configs, tmp_path):
+    models = tmp_path / "models"
+    run("run_ANODE_training", "--data_dir", toy_copy, "--savedir", models, "--config_file", small_configs[1], "--epochs", 1)
+    stage_3 = ["run_classifier_data_creation", "--data_dir", toy_copy, "--savedir", tmp_path / "out", "--config_file", small_configs[1],
+               "--ANODE_models", models / "my_ANODE_model_epoch_0.par"]  # fmt: skip
+    assert "trained with logit" in fails(*stage_3, "--no_logit_trained")
+    (models / "my_ANODE_model_preprocessing.json").write_text("{")
+    assert "my_ANODE_model_preprocessing.json: not a JSON file" in fails(*stage_3)
+    (models / "my_ANODE_model_preprocessing.json").write_text('{"scaler": {}}')
+    assert "my_ANODE_model_preprocessing.json: not the preprocessing" in fails(*stage_3)
+
+
+def test_two_modes_at_once(fails, toy_copy, tmp_path):
+    line = fails("run_classifier_data_creation", "--data_dir", toy_copy, "--savedir", tmp_path / "out", "--CWoLa", "--supervised")
+    assert "only one of" in line
+
+
+@pytest.mark.parametrize("kind", ["missing", "truncated", "text", "no df", "column", "label", "NaN", "empty"])
+@pytest.mark.filterwarnings("ignore::pandas.errors.PerformanceWarning")
+def test_stage_1_features_file(fails, tmp_path, kind):
+    path = tmp_path / "events.h5"
+    table = frame(3000, np.random.default_rng(0))
+    fault = {"missing": "Zenodo", "truncated": "not a readable HDF5 file", "text": "not a readable HDF5 file", "no df": "no key 'df'",
+             "column": "tau1j1 not found", "label": "no column 'label'", "NaN": "NaN", "empty": "not a readable"}[kind]  # fmt: skip
+    if kind == "text":
+        path.write_text("not HDF5")
+    elif kind != "missing":
+        if kind == "column":
+            table = table.drop(columns="tau1j1")
+        elif kind == "label":
+            table = table.drop(columns="label")
+        elif kind == "NaN":
+            table.loc[:100, "mj1"] = np.nan
+        elif kind == "empty":
+            table = table[:0]
+        table.to_hdf(path, key="other" if kind == "no df" else "df")
+        if kind == "truncated":
+            path.write_bytes(path.read_bytes()[:-5000])
+    line = fails("run_data_preparation_LHCORD", "--features_file", path, "--outdir", tmp_path / "out")
+    assert "events.h5" in line
+    assert fault in line
+
+
+def test_stage_1_asks_for_too_much_signal(fails, tmp_path):
+    sample = ROOT / "sample_data" / "events.features.h5"
+    for s_over_b, fault in ((5, "signal events"), (-0.5, "S_over_B")):
+        line = fails(
+            "run_data_preparation_LHCORD", "--features_file", sample, "--S_over_B", s_over_b, "--outdir", tmp_path / "out"
+        )
+        assert fault in line
+
+
+def test_stage_1_signal_region_without_events(fails, tmp_path):
+    sample = ROOT / "sample_data" / "events.features.h5"
+    line = fails(
+        "run_data_preparation_LHCORD", "--features_file", sample, "--SR_min", 50, "--SR_max", 60, "--outdir", tmp_path / "out"
+    )
+    assert "no background event in the signal region" in line
+
+
+def test_stage_1_extra_background_elsewhere(fails, tmp_path):
+    sample = ROOT / "sample_data"
+    line = fails("run_data_preparation_LHCORD", "--features_file", sample / "events.features.h5", "--extra_bkg_file",
+                 sample / "extra_inneronly.features.h5", "--SR_min", 4, "--SR_max", 5, "--outdir", tmp_path / "out")  # fmt: skip
+    assert "extra_inneronly.features.h5: holds no background event" in line
+
+
+@pytest.mark.parametrize("name", ["X_train", "X_validation", "X_test"])
+@pytest.mark.parametrize("kind", ["missing", "truncated", "one column", "width"])
+def test_damaged_classifier_arrays(fails, toy_dir, tmp_path, name, kind, run):
+    arrays = tmp_path / "arrays"
+    run("run_classifier_data_creation", "--data_dir", toy_dir, "--savedir", arrays, "--CWoLa")
+    path = arrays / f"{name}.npy"
+    if kind == "width":
+        np.save(path, np.load(path)[:, 1:])
+    else:
+        damage(path, kind)
+    line = fails("run_classifier_training", "--data_dir", arrays, "--savedir", tmp_path / "out", "--epochs", 1, "--n_runs", 1)
+    assert f"{name}.npy" in line or (name == "X_train" and kind == "width")
+
+
+def test_from_the_shell(tmp_path):
+    """The same through a real process: exit code, one line after the log, no traceback."""
+    pd.DataFrame({"a": [1.0]}).to_hdf(tmp_path / "bad.h5", key="df")
+    command = [
+        sys.executable,
+        "run_data_preparation_LHCORD.py",
+        "--features_file",
+        str(tmp_path / "bad.h5"),
+        "--outdir",
+        str(tmp_path / "o"),
+    ]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 2
+    errors = [line for line in result.stderr.splitlines() if " INFO " not in line]
+    assert len(errors) == 1
+    assert errors[0].startswith("run_data_preparation_LHCORD.py: error: ")
+    assert "bad.h5" in errors[0]
+    assert not (tmp_path / "o").exists()

@@ -1,0 +1,238 @@
+"""The stages together: every mode on toy events, flags, contracts on disk, and the physics that only shows end to end."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from conftest import ROOT, toy_background, write_toy
+from sklearn.metrics import roc_auc_score
+
+import run_all
+import run_ANODE_training
+import run_classifier_data_creation
+import run_classifier_training
+from classifier_training import CONFIG_KEYS
+from command_line import make_parser
+from data_handler import FeatureShift
+from density_estimation import log_likelihood_ratio, train_density_estimator
+from evaluation_utils import classic_ANODE_eval, full_single_evaluation, signal_to_background
+from event_source import EventSource
+from models.classifier import NeuralNetworkClassifier
+from models.ensembles import DensityEnsemble
+from models.epochs import best_epochs
+
+DEFAULTS = {
+    "CATHODE": ["--cf_realistic_conditional", "--cf_oversampling", "--cf_no_logit", "--cf_use_class_weights", "--cf_save_model"],
+    "ANODE": [],
+    "CWoLa": ["--cf_oversampling", "--cf_no_logit", "--cf_save_model"],
+    "idealized_AD": ["--cf_oversampling", "--cf_no_logit", "--cf_use_class_weights", "--cf_save_model", "--cf_extra_bkg"],
+    "supervised": ["--cf_oversampling", "--cf_no_logit", "--cf_save_model", "--cf_extra_bkg"],
+}
+
+
+@pytest.mark.parametrize("mode", run_all.MODES)
+def test_every_mode_runs_and_finds_the_toy_signal(mode, toy_dir, small_configs, tmp_path, run):
+    out = tmp_path / "out"
+    run("run_all", "--mode", mode, "--data_dir", toy_dir, "--save_dir", out, *small_configs, *DEFAULTS[mode], "--cf_epochs", 8)
+    evaluation = full_single_evaluation(out, out, return_all=True)
+    assert evaluation.auc.mean() > (0.97 if mode == "supervised" else 0.55)
+    assert (out / "result_SIC.png").exists()
+    X = np.load(out / "X_test.npy")
+    preds = np.load(out / "preds_matris.npy")
+    assert X.shape[1] == 7
+    assert X.dtype == np.float32
+    if mode == "ANODE":
+        assert preds.shape == (1, 1, len(X))
+        assert (preds > 0).all()
+        assert classic_ANODE_eval(out, return_all=True).auc == evaluation.auc
+        return
+    assert preds.shape == (2, 1, len(X))
+    assert np.load(out / "loss_matris.npy").shape == np.load(out / "val_loss_matris.npy").shape == (2, 8)
+    for name in ("train", "validation", "test"):
+        X, y = np.load(out / f"X_{name}.npy"), np.load(out / f"y_{name}.npy")
+        np.testing.assert_array_equal(X[:, -2], y)
+        assert set(np.unique(X[X[:, -2] == 0, -1])) <= ({0} if mode == "supervised" else {5})
+    assert (out / "X_extrasig.npy").exists() == (mode != "supervised")
+
+
+def test_stage_files_of_the_density_estimator(toy_dir, small_configs, tmp_path, run):
+    run("run_all", "--data_dir", toy_dir, "--save_dir", tmp_path, *small_configs, "--DE_file_name", "flow", "--no_extra_signal")
+    losses = {name: np.load(tmp_path / f"flow_{name}_losses.npy") for name in ("train", "val")}
+    assert losses["train"].shape == losses["val"].shape == (4,)
+    assert losses["val"][1:].min() < losses["val"][0]
+    assert {path.name for path in tmp_path.glob("*.par")} == {f"flow_epoch_{epoch}.par" for epoch in range(3)}
+    assert not (tmp_path / "preds_matris_extrasig.npy").exists()
+    assert np.load(tmp_path / "preds_matris.npy").shape[:2] == (2, 4)  # without --cf_save_model every epoch's scores are kept
+    assert signal_to_background(tmp_path) == pytest.approx(60 / 1500, rel=0.05)
+
+
+def test_losses_with_and_without_logit_are_comparable(toy_dir, tmp_path):
+    """Both flows approach the same density, so their losses agree far better than the 1.1 nats that lie between the two spaces."""
+    train, val = EventSource(toy_dir, FeatureShift(), 1, (3.3, 3.7)).sideband()
+    settings = {"epochs": 12, "batch_size": 256, "seed": 1, "device": "cpu"}
+    config = {"num_blocks": 3, "num_hidden": 16, "learning_rate": 3e-3}
+    lowest = [
+        np.nanmin(train_density_estimator(train, val, config, tmp_path, f"flow{use_logit}", use_logit=use_logit, **settings))
+        for use_logit in (True, False)
+    ]
+    assert lowest[0] == pytest.approx(lowest[1], abs=0.1)
+
+
+def test_skips_use_what_is_there_and_same_seed_gives_the_same_bytes(toy_dir, small_configs, tmp_path, run):
+    base = ["--data_dir", toy_dir, *small_configs, "--cf_save_model"]
+    run("run_all", *base, "--save_dir", tmp_path / "a")
+    run("run_all", *base, "--save_dir", tmp_path / "b")
+    first = (tmp_path / "a" / "preds_matris.npy").read_bytes()
+    assert (tmp_path / "b" / "preds_matris.npy").read_bytes() == first
+    run("run_all", *base, "--save_dir", tmp_path / "b", "--DE_skip", "--cf_skip_create")
+    assert (tmp_path / "b" / "preds_matris.npy").read_bytes() == first
+    (tmp_path / "b" / "X_train.npy").unlink()
+    run("run_all", *base, "--save_dir", tmp_path / "b", "--DE_skip", "--cf_skip_create", "--cf_skip_train")
+    run("run_all", *base, "--save_dir", tmp_path / "c", "--seed", "2")
+    assert (tmp_path / "c" / "preds_matris.npy").read_bytes() != first
+
+
+def test_saved_weights_give_the_saved_scores(toy_dir, small_configs, tmp_path, run):
+    """The kept scores are the mean over every run's best epochs, recomputed here from the weights on disk."""
+    run("run_all", "--mode", "CWoLa", "--data_dir", toy_dir, "--save_dir", tmp_path, *small_configs, "--cf_save_model")
+    X, losses = np.load(tmp_path / "X_test.npy"), np.load(tmp_path / "val_loss_matris.npy")
+    epochs = [
+        NeuralNetworkClassifier(layers=(16, 16), n_runs=2)
+        .load(tmp_path / f"my_classifier_epoch_{epoch}.par")
+        .predict_runs(X[:, 1:-2])
+        for epoch in range(4)
+    ]
+    for run_number in range(2):
+        best = best_epochs(losses[run_number], 10)
+        expected = np.mean([epochs[epoch][run_number] for epoch in best], axis=0)
+        np.testing.assert_allclose(np.load(tmp_path / "preds_matris.npy")[run_number, 0], expected, rtol=1e-5)
+
+
+def test_external_samples_replace_the_density_estimator(toy_dir, small_configs, tmp_path, run):
+    rng = np.random.default_rng(5)
+    samples = toy_background(3000, rng, rng.uniform(3.2, 3.8, 3000))[:, :-1]
+    np.save(tmp_path / "samples.npy", samples)
+    run("run_all", "--data_dir", toy_dir, "--save_dir", tmp_path / "out", *small_configs, "--cf_oversampling",
+        "--cf_external_samples", tmp_path / "samples.npy", "--cf_save_model")  # fmt: skip
+    assert not list((tmp_path / "out").glob("my_ANODE_model*"))
+    X = np.concatenate([np.load(tmp_path / "out" / f"X_{name}.npy") for name in ("train", "validation")])
+    in_sr = ((samples[:, 0] > 3.3) & (samples[:, 0] < 3.7)).sum()
+    assert in_sr - 20 <= (X[:, -2] == 0).sum() <= in_sr
+
+
+def test_use_mjj_gives_the_classifier_one_input_more(toy_dir, small_configs, tmp_path, run):
+    import torch
+
+    run(
+        "run_all",
+        "--mode",
+        "CWoLa",
+        "--data_dir",
+        toy_dir,
+        "--save_dir",
+        tmp_path,
+        *small_configs,
+        "--cf_save_model",
+        "--cf_use_mjj",
+    )
+    assert torch.load(tmp_path / "my_classifier_epoch_0.par", weights_only=True)["0.weight"].shape == (2, 5, 16)
+
+
+@pytest.mark.parametrize("n_features", [2, 5])
+def test_any_number_of_features(n_features, tmp_path, small_configs, run):
+    folder = write_toy(tmp_path / "data", n_sr=400)
+    for path in folder.glob("*.npy"):
+        events = np.load(path)
+        features = np.concatenate([events[:, 1:-1], events[:, 1:2] ** 2], axis=1)[:, :n_features]
+        np.save(path, np.column_stack([events[:, 0], features, events[:, -1]]))
+    run("run_all", "--data_dir", folder, "--save_dir", tmp_path / "out", *small_configs, "--datashift", "0.1", "--random_shift")
+    assert np.load(tmp_path / "out" / "X_train.npy").shape[1] == n_features + 3
+
+
+def test_anode_ratio_is_one_without_signal():
+    """Two flows of different epochs and ranges describe the same density: log ratio 0 on average, narrow."""
+    from density_estimation import DensityPreprocessing
+    from models.flow import ConditionalNormalizingFlow
+
+    rng = np.random.default_rng(0)
+    ensembles = []
+    for n, masses in ((12000, (2.5, 4.5)), (6000, (3.3, 3.7))):
+        events = toy_background(n, rng, rng.uniform(*masses, n))
+        scaler = DensityPreprocessing.fit(events[:, 1:-1], use_logit=True).scaler
+        flow = ConditionalNormalizingFlow(num_blocks=3, num_hidden=16, epochs=12, learning_rate=3e-3, random_state=n)
+        ensembles.append(DensityEnsemble([flow.fit(scaler.transform(events[:, 1:-1]), events[:, :1])], scaler))
+    test = toy_background(4000, rng, rng.uniform(3.3, 3.7, 4000))
+    log_ratio = log_likelihood_ratio(ensembles[1], ensembles[0], test)
+    log_ratio = log_ratio[np.isfinite(log_ratio)]
+    assert len(log_ratio) > 3950
+    assert log_ratio.mean() == pytest.approx(0, abs=0.05)
+    assert log_ratio.std() < 0.45
+    assert np.median(np.exp(log_ratio)) == pytest.approx(1, abs=0.1)
+
+
+def test_idealized_AD_without_signal_gives_auc_one_half(tmp_path, run):
+    """No signal: data and background are the same, and events held out from training cannot be told apart (3 standard deviations)."""
+    sample = ROOT / "sample_data"
+    run("run_data_preparation_LHCORD", "--features_file", sample / "events.features.h5", "--extra_bkg_file",
+        sample / "extra_inneronly.features.h5", "--outdir", tmp_path / "data", "--S_over_B", "0")  # fmt: skip
+    run("run_all", "--mode", "idealized_AD", "--data_dir", tmp_path / "data", "--save_dir", tmp_path / "out", "--cf_separate_val_set",
+        "--cf_no_logit", "--cf_oversampling", "--cf_use_class_weights", "--cf_save_model", "--cf_extra_bkg", "--cf_epochs", "10",
+        "--cf_n_runs", "1")  # fmt: skip
+    X = np.load(tmp_path / "out" / "X_validation.npy")
+    scores = NeuralNetworkClassifier().load(tmp_path / "out" / "my_classifier_epoch_9.par").predict(X[:, 1:-2])
+    n_data, n_background = (X[:, -2] == 1).sum(), (X[:, -2] == 0).sum()
+    sigma = np.sqrt((n_data + n_background + 1) / (12 * n_data * n_background))
+    assert roc_auc_score(X[:, -2], scores) == pytest.approx(0.5, abs=3 * sigma)
+    assert sigma < 0.01
+
+
+def test_every_flag_is_written_down_once_and_explained():
+    names = [f.name for f in run_all.FLAGS]
+    assert len(names) == len(set(names))
+    for flags in (run_all.FLAGS, run_ANODE_training.FLAGS, run_classifier_data_creation.FLAGS, run_classifier_training.FLAGS):
+        text = make_parser("", flags).format_help()
+        assert all(f.settings["help"] for f in flags)
+        assert all(f"--{f.name}" in text for f in flags)
+    documented = {p for p in inspect.signature(NeuralNetworkClassifier).parameters}
+    assert set(CONFIG_KEYS) <= documented
+
+
+@pytest.mark.parametrize(
+    "script",
+    ["run_all", "run_ANODE_evaluation", "run_ANODE_training", "run_classifier_data_creation", "run_classifier_training",
+     "run_data_preparation_LHCORD"],
+)  # fmt: skip
+def test_help_from_the_shell_needs_no_heavy_import(script):
+    code = f"import sys, {script}; assert not {{'torch', 'sklearn', 'matplotlib'}} & set(sys.modules), 'heavy import'"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+    help_text = subprocess.run(
+        [sys.executable, f"{script}.py", "--help"], cwd=ROOT, check=True, capture_output=True, text=True
+    ).stdout
+    assert "--seed" in help_text
+
+
+def test_no_print_and_no_pickle_in_the_library():
+    for path in [*ROOT.glob("*.py"), *ROOT.glob("models/*.py")]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call):
+                assert getattr(node.func, "id", "") != "print", path
+                keywords = {k.arg: getattr(k.value, "value", None) for k in node.keywords}
+                assert not keywords.get("allow_pickle", False), path
+                assert keywords.get("weights_only", True), path
+            if isinstance(node, (ast.Import, ast.ImportFrom)):
+                assert "pickle" not in [alias.name for alias in node.names], path
+
+
+def test_copied_results_evaluate_without_a_display(toy_dir, small_configs, tmp_path, run):
+    run("run_all", "--mode", "CWoLa", "--data_dir", toy_dir, "--save_dir", tmp_path / "a", *small_configs)
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    code = "from evaluation_utils import full_single_evaluation as f; f('b', 'b', savefig='result_SIC')"
+    environment = {"PATH": "", "PYTHONPATH": str(ROOT), "HOME": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, check=True)
+    assert (tmp_path / "result_SIC.png").exists()
