@@ -128,8 +128,6 @@ def mix(
         joined = np.concatenate([tag(d[:, :-1], DATA, d[:, -1]), tag(b, SAMPLE, label)])
         sets.append(joined[rng.permutation(len(joined))])
     test, extrasig = source.test(), source.extra_signal() if extra_signal else None
-    if test.shape[1] != data[0].shape[1]:
-        raise InputError(f"innerdata_test.npy: {test.shape[1] - 2} features, but the training data have {data[0].shape[1] - 2}")
     return ClassifierArrays(
         *sets,
         tag(test[:, :-1], DATA, test[:, -1]),

@@ -104,8 +104,8 @@ SEPARATE_VAL_SET = switch(
     "keep innerdata_val.npy for validation; without it training and validation events are pooled and split at random",
 )
 NO_EXTRA_SIGNAL = switch("no_extra_signal", "leave the extra signal events (innerdata_extrasig*.npy) out of the evaluation")
-SR_MIN = flag("SR_min", type=float, default=3.3, metavar="TEV", help="lower edge of the signal region in m_JJ (TeV)")
-SR_MAX = flag("SR_max", type=float, default=3.7, metavar="TEV", help="upper edge of the signal region in m_JJ (TeV)")
+SR_MIN = flag("SR_min", type=finite_float, default=3.3, metavar="TEV", help="lower edge of the signal region in m_JJ (TeV)")
+SR_MAX = flag("SR_max", type=finite_float, default=3.7, metavar="TEV", help="upper edge of the signal region in m_JJ (TeV)")
 
 
 class _Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):

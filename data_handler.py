@@ -1,4 +1,4 @@
-"""Reading event and YAML files, shifting features, deriving seeds, writing arrays: numpy in, numpy out.
+"""Reading event and YAML files, deriving seeds, writing arrays: numpy in, numpy out.
 
 The columns of every event file are m_JJ (TeV), the d features, label (1 signal, 0 background).
 """
@@ -9,7 +9,6 @@ import logging
 import os
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -22,29 +21,6 @@ logger = logging.getLogger(__name__)
 
 MAX_NAN_SHARE = 0.01
 LARGEST_INT = 10_000  # no layer is wider and no flow deeper than this
-SHIFTED_COLUMNS = (1, 2)  # m_J1 and Delta m_J
-
-
-@dataclass(frozen=True)
-class FeatureShift:
-    """The correlation test of arXiv:2109.00546: `strength` × m_JJ is added to m_J1 and Δm_J.
-
-    With `random` the masses added are a random permutation of m_JJ: the same smearing without the correlation.
-    """
-
-    strength: float = 0.0
-    random: bool = False
-
-    def apply(self, events: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """The shifted events; the array itself where the strength is 0."""
-        if self.strength == 0:
-            return events
-        if events.shape[1] < 4:
-            raise InputError(f"a shift needs the two features m_J1 and Delta m_J, the events have {events.shape[1] - 2}")
-        mass = rng.permutation(events[:, 0]) if self.random else events[:, 0]
-        shifted = events.copy()
-        shifted[:, SHIFTED_COLUMNS] += self.strength * mass[:, None]
-        return shifted
 
 
 def make_rng(seed: int, purpose: str) -> np.random.Generator:
@@ -97,20 +73,6 @@ def missing_files(data_dir: Path, names: Sequence[str]) -> list[str]:
     return [name for name in names if not (Path(data_dir) / f"{name}.npy").is_file()]
 
 
-def load_event_files(data_dir: Path, names: Sequence[str], shift: FeatureShift, seed: int) -> np.ndarray:
-    """Read and join the event files NAME.npy, shifted; all must have the same number of features."""
-    data_dir = Path(data_dir)
-    parts: list[np.ndarray] = []
-    for name in names:
-        events = load_events(data_dir / f"{name}.npy")
-        if parts and events.shape[1] != parts[0].shape[1]:
-            raise InputError(
-                f"{data_dir / name}.npy: {events.shape[1] - 2} features, but {names[0]}.npy has {parts[0].shape[1] - 2}"
-            )
-        parts.append(shift.apply(events, make_rng(seed, f"shift {name}")))
-    return parts[0] if len(parts) == 1 else np.concatenate(parts)
-
-
 def read_config(path: Path, estimator: type, keys: Sequence[str]) -> dict[str, Any]:
     """Read hyperparameters of an estimator from a YAML file.
 
@@ -134,15 +96,24 @@ def read_config(path: Path, estimator: type, keys: Sequence[str]) -> dict[str, A
         raise InputError(f"{path}: cannot be read ({error})") from error
     except yaml.YAMLError as error:
         raise InputError(f"{path}: not a YAML file ({' '.join(str(error).split())})") from error
-    if not isinstance(content, Mapping):
+    if not isinstance(content, dict):
         raise InputError(f"{path}: not a YAML mapping of keys to values")
     types = {key: kind for key, kind in get_type_hints(estimator.__init__).items() if key in keys}
     for key, value in content.items():
         if key not in types:
             raise InputError(f"{path}: unknown key {key!r} (known: {', '.join(types)})")
+        if types[key] is float and isinstance(value, str):  # YAML 1.1 takes 1e-3 for text
+            content[key] = value = _number(value)
         if not _fits(value, types[key]):
             raise InputError(f"{path}: {key} is {value!r}, expected {_in_words(types[key])}")
-    return dict(content)
+    return content
+
+
+def _number(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text
 
 
 def _fits(value: Any, kind: Any) -> bool:

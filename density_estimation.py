@@ -51,7 +51,10 @@ class DensityPreprocessing:
     @classmethod
     def fit(cls, X: np.ndarray, use_logit: bool) -> DensityPreprocessing:
         """Learn range, mean and width of the training features X [n, d]."""
-        reference = make_scaler(use_logit=True).fit(X)
+        try:
+            reference = make_scaler(use_logit=True).fit(X)
+        except InputError as error:
+            raise InputError(f"the density estimator cannot be trained: {error}") from error
         return cls(reference if use_logit else make_scaler(use_logit=False).fit(X), reference)
 
     @classmethod
@@ -187,7 +190,10 @@ def load_density_ensemble(
     use_logit : bool, optional
         Whether the estimator must have been trained with logit; None accepts both.
     """
-    preprocessing_file = Path(f"{str(paths[0]).rsplit('_epoch_', 1)[0]}_preprocessing.json")
+    prefixes = {str(path).rsplit("_epoch_", 1)[0] for path in paths}
+    if len(prefixes) > 1:
+        raise InputError(f"{paths[0]}: epochs of different trainings cannot be mixed, they differ in their preprocessing")
+    preprocessing_file = Path(f"{prefixes.pop()}_preprocessing.json")
     preprocessing = DensityPreprocessing.load(preprocessing_file)
     if preprocessing.n_features != n_features:
         raise InputError(f"{preprocessing_file}: {preprocessing.n_features} features, but the events have {n_features}")
@@ -203,7 +209,10 @@ def load_density_ensemble(
 def write_likelihood_ratios(
     source: EventSource, config: Mapping[str, Any], savedir: Path, name: str, extra_signal: bool, device: str
 ) -> None:
-    """Score the test data with p_SR(x|m) / p_SB(x|m), ANODE's anomaly score, and write scores and events into `savedir`."""
+    """Score the test data with p_SR(x|m) / p_SB(x|m), ANODE's anomaly score, and write scores and events into `savedir`.
+
+    Events outside the training range of either flow cannot be scored; they stay in the test set as the least anomalous ones.
+    """
     sets = {"": source.test()}
     extrasig = source.extra_signal() if extra_signal else None
     if extrasig is not None:
@@ -215,10 +224,10 @@ def write_likelihood_ratios(
     remove_stale(savedir, "X_*.npy", "y_*.npy", "preds_matris*.npy", "*loss_matris.npy")
     for suffix, events in sets.items():
         log_ratio = log_likelihood_ratio(inner, outer, events)
-        scored = np.isfinite(log_ratio)
-        logger.info("%d of %d test events dropped outside the training range", len(events) - scored.sum(), len(events))
-        array = tag(events[scored, :-1], DATA, events[scored, -1])
-        ratio = np.exp(np.clip(log_ratio[scored], -LARGEST_LOG, LARGEST_LOG))[None, None]
+        outside = ~np.isfinite(log_ratio)
+        logger.info("%d of %d test events lie outside the training range: their ratio counts as 0", outside.sum(), len(events))
+        array = tag(events[:, :-1], DATA, events[:, -1])
+        ratio = np.where(outside, 0.0, np.exp(np.clip(log_ratio, -LARGEST_LOG, LARGEST_LOG)))[None, None]
         save_arrays(
             savedir, {f"X{suffix or '_test'}": array, f"y{suffix or '_test'}": array[:, -2], f"preds_matris{suffix}": ratio}
         )

@@ -121,12 +121,12 @@ def max_sic(
 
     Raises
     ------
-    ValueError
+    InputError
         If not even the whole background has that many events.
     """
     reliable = np.asarray(fpr) * n_background >= 1 / max_relative_error**2 - 1e-9
     if not reliable.any():
-        raise ValueError(f"{n_background} background events are too few for a relative error of {max_relative_error:g}")
+        raise InputError(f"{n_background} background events are too few for a relative error of {max_relative_error:g}")
     sic = sic_curve(tpr, fpr)
     best = int(np.argmax(np.where(reliable, sic, -np.inf)))
     return MaxSIC(float(sic[best]), float(tpr[best]), float(fpr[best]))
@@ -144,15 +144,15 @@ def tprs_fprs_sics(scores: np.ndarray, labels: np.ndarray) -> tuple[list[np.ndar
 
     Raises
     ------
-    ValueError
+    InputError
         If signal or background is absent, or a score is not finite.
     """
     labels = np.asarray(labels)
     scores = np.atleast_2d(scores)
     if not (labels == 1).any() or not (labels == 0).any():
-        raise ValueError("ROC curves need signal and background events in the test set")
+        raise InputError("ROC curves need signal and background events in the test set")
     if not np.isfinite(scores).all():
-        raise ValueError("some scores are not finite")
+        raise InputError("some scores are not finite")
     curves = [roc_curve(labels == 1, run, drop_intermediate=False)[:2] for run in scores]
     fprs, tprs = [fpr for fpr, _ in curves], [tpr for _, tpr in curves]
     return tprs, fprs, [sic_curve(tpr, fpr) for tpr, fpr in zip(tprs, fprs, strict=True)]

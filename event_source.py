@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from data_handler import FeatureShift, load_event_files, make_rng, missing_files
+from data_handler import load_events, make_rng, missing_files
 from models.persistence import InputError
 
 logger = logging.getLogger(__name__)
@@ -20,6 +21,30 @@ SIGNAL_REGION = ("innerdata_train", "innerdata_val")
 EXTRA_SIGNAL = ("innerdata_extrasig_train", "innerdata_extrasig_val")
 EXTRA_BACKGROUND = ("innerdata_extrabkg_train", "innerdata_extrabkg_val")
 TEST_FILES = ("innerdata_test", "innerdata_extrabkg_test")
+SHIFTED_COLUMNS = (1, 2)  # m_J1 and Delta m_J
+
+
+@dataclass(frozen=True)
+class FeatureShift:
+    """The correlation test of arXiv:2109.00546: `strength` × m_JJ is added to m_J1 and Δm_J.
+
+    With `random` the masses added are drawn at random from all data, sideband and signal region alike: the same smearing without
+    the correlation. (A permutation within each region would leave the region's own masses in it, the very correlation to be removed.)
+    """
+
+    strength: float = 0.0
+    random: bool = False
+
+    def apply(self, events: np.ndarray, all_masses: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """The shifted events; the array itself where the strength is 0. `all_masses` (TeV) are those of all data."""
+        if self.strength == 0:
+            return events
+        if events.shape[1] < 4:
+            raise InputError(f"a shift needs the two features m_J1 and Delta m_J, the events have {events.shape[1] - 2}")
+        mass = rng.choice(all_masses, len(events)) if self.random else events[:, 0]
+        shifted = events.copy()
+        shifted[:, SHIFTED_COLUMNS] += self.strength * mass[:, None]
+        return shifted
 
 
 @dataclass(frozen=True)
@@ -47,15 +72,12 @@ class EventSource:
     separate_val_set: bool = False
 
     def __post_init__(self) -> None:
-        if not 0 <= self.sr_range[0] < self.sr_range[1]:
+        if not 0 <= self.sr_range[0] < self.sr_range[1] < np.inf:
             raise InputError(f"SR_min = {self.sr_range[0]:g} must be below SR_max = {self.sr_range[1]:g} (TeV)")
 
     def sideband(self) -> tuple[np.ndarray, np.ndarray]:
         """Training and validation events of the sideband [n, 2 + d]."""
-        train, val = (events[~self._inside(events)] for events in self._pair(SIDEBAND, "sideband"))
-        if len(train) == 0 or len(val) == 0:
-            raise InputError(f"{self.data_dir}: the sideband of {self.sr_range[0]:g} < m_JJ < {self.sr_range[1]:g} TeV is empty")
-        return train, val
+        return self._pair(SIDEBAND, "sideband")
 
     def signal_region(self) -> tuple[np.ndarray, np.ndarray]:
         """Training and validation data of the signal region [n, 2 + d]."""
@@ -73,7 +95,10 @@ class EventSource:
 
     def extra_background(self) -> np.ndarray:
         """Extra background of the signal region, for training and validation together."""
-        return self._required(EXTRA_BACKGROUND, "the extra background is asked for")
+        events = self._required(EXTRA_BACKGROUND, "the extra background is asked for")
+        if (events[:, -1] != 0).any():
+            raise InputError(f"{self.data_dir / EXTRA_BACKGROUND[0]}.npy or its partner: holds events with another label than 0")
+        return events
 
     def test(self) -> np.ndarray:
         """Test events of the signal region; the extra test background joins them where it exists."""
@@ -89,6 +114,8 @@ class EventSource:
         else:
             return None
         first, second = (self._in_signal_region(half) for half in halves)
+        if (first[:, -1] != 1).any() or (second[:, -1] != 1).any():
+            raise InputError(f"{self.data_dir}/innerdata_extrasig*.npy: holds events with another label than 1")
         return (first, second) if len(first) and len(second) else None
 
     def strips(self) -> np.ndarray:
@@ -104,8 +131,36 @@ class EventSource:
         logger.info("CWoLa: %d events in the lower strip, %d in the upper", len(lower), len(upper))
         return np.concatenate([lower, upper])
 
+    @cached_property
+    def _reference(self) -> tuple[str, int]:
+        """A file that is there, and its number of columns, which all others must have."""
+        names = [name for name in (*TEST_FILES, *SIGNAL_REGION, *SIDEBAND) if not self._missing([name])]
+        return (names[0], load_events(self.data_dir / f"{names[0]}.npy").shape[1]) if names else ("", 0)
+
+    @cached_property
+    def _all_masses(self) -> np.ndarray:
+        """m_JJ (TeV) of all data, for the random shift."""
+        names = [name for name in (*SIDEBAND, *SIGNAL_REGION) if not self._missing([name])]
+        return np.concatenate([load_events(self.data_dir / f"{name}.npy")[:, 0] for name in names])
+
     def _load(self, names: Sequence[str]) -> np.ndarray:
-        return load_event_files(self.data_dir, names, self.shift, self.seed)
+        """Read and join files, shifted."""
+        parts = []
+        for name in names:
+            events = load_events(self.data_dir / f"{name}.npy")
+            reference, n_columns = self._reference
+            if events.shape[1] != n_columns:
+                raise InputError(
+                    f"{self.data_dir / name}.npy: {events.shape[1] - 2} features, but {reference}.npy has {n_columns - 2}"
+                )
+            if name in SIDEBAND and self._inside(events).any():
+                raise InputError(
+                    f"{self.data_dir / name}.npy: holds events of the signal region {self.sr_range[0]:g} < m_JJ < "
+                    f"{self.sr_range[1]:g} TeV: separate the events with the same edges"
+                )
+            masses = self._all_masses if self.shift.random and self.shift.strength else events[:, 0]
+            parts.append(self.shift.apply(events, masses, make_rng(self.seed, f"shift {name}")))
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def _missing(self, names: Sequence[str]) -> list[str]:
         return missing_files(self.data_dir, names)
@@ -123,10 +178,6 @@ class EventSource:
         for name, events in zip(names, pair, strict=True):
             if len(events) == 0:
                 raise InputError(f"{self.data_dir / name}.npy: the {region} is empty")
-            if events.shape[1] != pair[0].shape[1]:
-                raise InputError(
-                    f"{self.data_dir / name}.npy: {events.shape[1] - 2} features, but {names[0]}.npy has {pair[0].shape[1] - 2}"
-                )
         return pair[0], pair[1]
 
     def _inside(self, events: np.ndarray) -> np.ndarray:

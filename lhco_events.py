@@ -10,6 +10,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+from tqdm import tqdm
 
 import figures
 from data_handler import drop_nan_rows, make_rng, save_arrays, writable_folder
@@ -28,8 +29,8 @@ PAPER_BACKGROUND = 1_000_000
 PAPER_SIGNAL = 1000
 PAPER_SIDEBAND, PAPER_SIDEBAND_TRAIN = 878_000, 500_000
 PAPER_SIGNAL_REGION, PAPER_SIGNAL_REGION_TRAIN = 120_000, 60_000
-PAPER_EXTRA_BACKGROUND, PAPER_EXTRA_BACKGROUND_TEST = 612_858, 340_000
-PAPER_TEST_BACKGROUND = 40_000
+PAPER_EXTRA_BACKGROUND = 612_858
+PAPER_TEST_BACKGROUND = (40_000, 300_000)  # into innerdata_test and into innerdata_extrabkg_test
 PAPER_EXTRA_SIGNAL, PAPER_TEST_SIGNAL = 70_000, 20_000
 # Without a file of extra background the signal region's own is shared out: this part stays data, the rest plays the extra background.
 DATA_SHARE_WITHOUT_EXTRA = 0.5
@@ -153,7 +154,7 @@ def read_lhco_file(path: Path, default_label: float | None = None) -> np.ndarray
         If the file is absent, damaged, lacks columns, or has more than 1 % NaN rows.
     """
     events: np.ndarray | None = None
-    for n_events, start, values in _chunks(path, (*COLUMNS, "label")):
+    for n_events, start, values in tqdm(_chunks(path, (*COLUMNS, "label")), desc=Path(path).name, unit="chunk", disable=None):
         features = features_from_jets(values[:, :-1])
         if events is None:
             events = np.empty((n_events, features.shape[1] + 1), dtype=np.float32)
@@ -190,6 +191,13 @@ def _cut(rows: np.ndarray, *sizes: int) -> list[np.ndarray]:
     return np.split(rows, np.cumsum(sizes))
 
 
+def _shuffled_rows(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Row numbers where `mask` holds, in random order; half the size of numpy's own."""
+    rows = np.flatnonzero(mask).astype(np.int32)
+    rng.shuffle(rows)
+    return rows
+
+
 def separate(
     m_jj: np.ndarray,
     is_signal: np.ndarray,
@@ -218,10 +226,10 @@ def separate(
         If SR or SB is empty, or the file has less signal than is asked for.
     """
     in_sr = (m_jj > sr_range[0]) & (m_jj < sr_range[1])
-    signal_in, signal_out = (rng.permutation(np.flatnonzero(is_signal & region)) for region in (in_sr, ~in_sr))
-    background_in, background_out = (rng.permutation(np.flatnonzero(~is_signal & region)) for region in (in_sr, ~in_sr))
+    signal_in, signal_out = (_shuffled_rows(is_signal & region, rng) for region in (in_sr, ~in_sr))
+    background_in, background_out = (_shuffled_rows(~is_signal & region, rng) for region in (in_sr, ~in_sr))
     n_background_in, n_background = len(background_in), len(background_in) + len(background_out)
-    extra_background = np.arange(0) if n_extra_background is None else rng.permutation(n_extra_background)
+    extra_background = _shuffled_rows(np.ones(n_extra_background or 0, dtype=bool), rng)
     if n_extra_background is None:
         background_in, extra_background = _cut(background_in, round(DATA_SHARE_WITHOUT_EXTRA * len(background_in)))
     for region, rows in (("signal region", background_in), ("sideband", background_out)):
@@ -242,8 +250,9 @@ def separate(
         n_out = round(n_in * len(signal_out) / len(signal_in)) if n_in else 0
     signal_data, extra_signal = _cut(signal_in, n_in)
 
-    sideband = rng.permutation(np.concatenate([background_out, signal_out[:n_out]]))
-    signal_region = rng.permutation(np.concatenate([background_in, signal_data]))
+    sideband, signal_region = np.concatenate([background_out, signal_out[:n_out]]), np.concatenate([background_in, signal_data])
+    rng.shuffle(sideband)
+    rng.shuffle(signal_region)
 
     n_train = _scaled(PAPER_SIDEBAND_TRAIN, len(sideband), PAPER_SIDEBAND)
     outer_train, outer_test = _cut(sideband, n_train)
@@ -255,10 +264,8 @@ def separate(
         )
     test_signal, rest = _cut(extra_signal, _scaled(PAPER_TEST_SIGNAL, len(extra_signal), PAPER_EXTRA_SIGNAL))
     extrasig_train, extrasig_val = np.array_split(rest, 2)
-    n_test = _scaled(PAPER_EXTRA_BACKGROUND_TEST, len(extra_background), PAPER_EXTRA_BACKGROUND)
-    test_background, test_rest, rest = _cut(
-        extra_background, min(n_test, PAPER_TEST_BACKGROUND), max(n_test - PAPER_TEST_BACKGROUND, 0)
-    )
+    sizes = (_scaled(size, len(extra_background), PAPER_EXTRA_BACKGROUND) for size in PAPER_TEST_BACKGROUND)
+    test_background, test_rest, rest = _cut(extra_background, *sizes)
     extrabkg_train, extrabkg_val = np.array_split(rest, 2)
 
     main = {
@@ -332,7 +339,7 @@ def prepare_lhco(
     data_rows = np.concatenate([separation.main[name] for name in ("outerdata_train", "outerdata_test", *SR_DATA)])
     if extra is events:  # what was set aside belongs to the spectrum, too
         data_rows = np.concatenate([data_rows, *separation.extra.values()])
-    figures.save(figures.mass_spectrum(events[data_rows, 0], sr_range), outdir / "mjj_spectrum.png")
+    figures.save(figures.mass_spectrum(events[:, 0][data_rows], sr_range), outdir / "mjj_spectrum.png")
     _log_impossible_modes(separation)
     return separation
 

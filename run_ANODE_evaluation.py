@@ -47,9 +47,9 @@ FLAGS = [
 
 def main(args: Namespace) -> None:
     """Load both flows and score the test data."""
-    from data_handler import FeatureShift, read_config
+    from data_handler import read_config
     from density_estimation import CONFIG_KEYS, write_likelihood_ratios
-    from event_source import EventSource
+    from event_source import EventSource, FeatureShift
     from models.flow import ConditionalNormalizingFlow
 
     source = EventSource(

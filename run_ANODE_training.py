@@ -55,9 +55,9 @@ FLAGS = [
 
 def main(args: Namespace) -> None:
     """Read the events and the configuration, then train."""
-    from data_handler import FeatureShift, make_seed, read_config, writable_folder
+    from data_handler import make_seed, read_config, writable_folder
     from density_estimation import CONFIG_KEYS, train_density_estimator
-    from event_source import EventSource
+    from event_source import EventSource, FeatureShift
     from models.flow import ConditionalNormalizingFlow
 
     config = read_config(Path(args.config_file), ConditionalNormalizingFlow, CONFIG_KEYS)

@@ -79,6 +79,8 @@ def plan(args: Namespace, save_dir: Path) -> list[tuple[object, Namespace]]:
     split = {"separate_val_set": args.cf_separate_val_set}
     estimator = {"config_file": args.DE_config_file, "model_file_name": args.DE_file_name, "savedir": str(save_dir)}
     if args.mode == "ANODE":
+        if args.cf_skip_train:
+            return []
         stages = density_stages(args, (False, True), shared | region | split | estimator)
         options = shared | region | estimator | {"no_extra_signal": args.no_extra_signal}
         return [*stages, (anode_evaluation, arguments(anode_evaluation.FLAGS, **options))]
@@ -117,8 +119,8 @@ def check_inputs(args: Namespace, save_dir: Path) -> None:
     """
     import classifier_training
     import density_estimation
-    from data_handler import FeatureShift, missing_files, read_config, writable_folder
-    from event_source import EventSource
+    from data_handler import missing_files, read_config, writable_folder
+    from event_source import EventSource, FeatureShift
     from models.arrays import pick_device
     from models.classifier import NeuralNetworkClassifier
     from models.flow import ConditionalNormalizingFlow
@@ -136,14 +138,14 @@ def check_inputs(args: Namespace, save_dir: Path) -> None:
     needed = (
         ["X_test", "preds_matris"] if args.cf_skip_train else ["X_train", "X_validation", "X_test"] if args.cf_skip_create else []
     )
-    if args.mode != "ANODE" and needed:
+    if needed and (args.mode != "ANODE" or args.cf_skip_train):
         if absent := missing_files(save_dir, needed):
             raise InputError(f"{save_dir / absent[0]}.npy: no such file, the stage that writes it cannot be skipped")
     else:
         shift = FeatureShift(args.datashift, args.random_shift)
         region = (args.cf_SR_min, args.cf_SR_max)
         check_events(args, EventSource(Path(args.data_dir), shift, args.seed, region, args.cf_separate_val_set))
-        if args.DE_skip and args.mode in WITH_DENSITY_ESTIMATOR:
+        if args.DE_skip and args.mode in WITH_DENSITY_ESTIMATOR and not args.cf_external_samples:
             for name in (args.DE_file_name, f"{args.DE_file_name}_inner")[: 1 + (args.mode == "ANODE")]:
                 density_estimation.best_model_paths(save_dir, name)
     writable_folder(save_dir)
@@ -173,7 +175,8 @@ def check_events(args: Namespace, source: EventSource) -> None:
         source.strips()
     if args.mode in ("idealized_AD", "supervised") and args.cf_extra_bkg:
         source.extra_background()
-    if args.mode == "supervised" and source.extra_signal() is None:
+    extra_signal = source.extra_signal() if args.mode == "supervised" or not args.no_extra_signal else None
+    if args.mode == "supervised" and extra_signal is None:
         raise InputError(f"{args.data_dir}: no innerdata_extrasig*.npy with events, supervised training needs extra signal")
 
 

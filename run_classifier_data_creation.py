@@ -91,8 +91,7 @@ FLAGS = [
 def main(args: Namespace) -> None:
     """Choose the background of the mode, mix, preprocess, write."""
     import classifier_data as mixing
-    from data_handler import FeatureShift
-    from event_source import EventSource
+    from event_source import EventSource, FeatureShift
     from models.persistence import InputError
 
     shift = FeatureShift(args.datashift, args.random_shift)

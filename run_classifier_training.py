@@ -12,7 +12,18 @@ from __future__ import annotations
 from argparse import Namespace
 from pathlib import Path
 
-from command_line import DEVICE, NO_EXTRA_SIGNAL, SEED, SEPARATE_VAL_SET, VERBOSE, flag, positive_int, run_script, switch
+from command_line import (
+    DEVICE,
+    NO_EXTRA_SIGNAL,
+    SEED,
+    SEPARATE_VAL_SET,
+    VERBOSE,
+    finite_float,
+    flag,
+    positive_int,
+    run_script,
+    switch,
+)
 
 FLAGS = [
     flag("epochs", type=positive_int, default=100, metavar="N", help="passes over the training events"),
@@ -25,7 +36,7 @@ FLAGS = [
     switch("CWoLa", "weight so that SB = SR in total, and the strip below the SR = the strip above"),
     flag(
         "SR_center",
-        type=float,
+        type=finite_float,
         default=3.5,
         metavar="TEV",
         help="m_JJ (TeV) between the two strips, for CWoLa",

@@ -12,7 +12,7 @@ import logging
 from argparse import Namespace
 from pathlib import Path
 
-from command_line import DEVICE, SEED, SR_MAX, SR_MIN, VERBOSE, flag, run_script
+from command_line import DEVICE, SEED, SR_MAX, SR_MIN, VERBOSE, finite_float, flag, run_script
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ FLAGS = [
     flag("outdir", default="separated_data/", metavar="DIR", help="folder for the separated .npy files"),
     flag(
         "S_over_B",
-        type=float,
+        type=finite_float,
         default=-1.0,
         metavar="X",
         help="signal over background in the signal region; -1: 1000 signal events per million background events, as in the paper",

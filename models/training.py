@@ -118,7 +118,7 @@ def train_members(
         progress.set_postfix(train=f"{curves.train[epoch + 1].mean():.4f}", val=f"{val_losses.mean():.4f}")
         if on_epoch is not None:
             on_epoch(epoch, val_losses)
-        if not np.isfinite(val_losses).any():
-            logger.warning("%s: the loss is not finite after epoch %d; training stops here", label, epoch)
+        if not np.isfinite(val_losses).any() and not np.isfinite(curves.train[epoch + 1]).any():
+            logger.warning("%s: the losses are not finite after epoch %d; training stops here", label, epoch)
             break
     return curves

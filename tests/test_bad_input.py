@@ -101,13 +101,25 @@ def test_a_few_nan_rows_are_dropped_and_counted(run, toy_copy, small_configs, tm
     assert "outerdata_train.npy: dropped 1 of 4000 rows" in caplog.text
 
 
-@pytest.mark.parametrize(("name", "mode"), [("outerdata_test", "CATHODE"), ("innerdata_val", "CWoLa"), ("innerdata_test", "CWoLa"),
-                                            ("innerdata_extrabkg_val", "idealized_AD")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "mode"),
+    [
+        ("outerdata_test", "CATHODE"),
+        ("outerdata_*", "CATHODE"),
+        ("outerdata_*", "CWoLa"),
+        ("innerdata_val", "CWoLa"),
+        ("innerdata_test", "CWoLa"),
+        ("innerdata_extrabkg_val", "idealized_AD"),
+        ("innerdata_extrasig_*", "CATHODE"),
+        ("innerdata_extrasig_val", "ANODE"),
+        ("innerdata_extrasig_*", "supervised"),
+    ],
+)
 def test_different_number_of_features(run_all, toy_copy, name, mode):
-    path = toy_copy / f"{name}.npy"
-    np.save(path, np.delete(np.load(path), 2, axis=1))
+    for path in toy_copy.glob(f"{name}.npy"):
+        np.save(path, np.delete(np.load(path), 2, axis=1))
     line = run_all("--cf_extra_bkg", mode=mode)
-    assert f"{name}.npy" in line
+    assert name.split("*")[0] in line
     assert "features, but" in line
 
 
@@ -209,6 +221,29 @@ def test_test_events_without_signal(run_all, toy_copy):
     assert "0 signal" in run_all()
 
 
+@pytest.mark.parametrize(
+    ("name", "mode"), [("innerdata_extrabkg_val", "idealized_AD"), ("innerdata_extrasig_train", "supervised")]
+)
+def test_extra_events_with_the_wrong_label(run_all, toy_copy, name, mode):
+    path = toy_copy / f"{name}.npy"
+    events = np.load(path)
+    events[3, -1] = 1 - events[3, -1]
+    np.save(path, events)
+    assert "another label" in run_all("--cf_extra_bkg", mode=mode)
+
+
+def test_wider_signal_region_than_the_events_were_separated_with(run_all):
+    assert "holds events of the signal region" in run_all("--cf_SR_min", 3.0)
+
+
+def test_constant_feature(run_all, toy_copy):
+    path = toy_copy / "outerdata_train.npy"
+    events = np.load(path)
+    events[:, 2] = 0.5
+    np.save(path, events)
+    assert "feature 1 is constant" in run_all()
+
+
 @pytest.mark.parametrize("flag", ["--DE_skip", "--cf_skip_create", "--cf_skip_train"])
 def test_nothing_there_to_skip_to(run_all, flag):
     assert "no such file" in run_all(flag)
@@ -267,6 +302,12 @@ def test_preprocessing_of_another_training(fails, run, toy_copy, small_configs, 
     assert "my_ANODE_model_preprocessing.json: not a JSON file" in fails(*stage_3)
     (models / "my_ANODE_model_preprocessing.json").write_text('{"scaler": {}}')
     assert "my_ANODE_model_preprocessing.json: not the preprocessing" in fails(*stage_3)
+
+
+def test_epochs_of_different_trainings(fails, toy_copy, small_configs, tmp_path):
+    line = fails("run_classifier_data_creation", "--data_dir", toy_copy, "--savedir", tmp_path / "out", "--config_file", small_configs[1],
+                 "--ANODE_models", tmp_path / "a_epoch_0.par", tmp_path / "b_epoch_0.par")  # fmt: skip
+    assert "cannot be mixed" in line
 
 
 def test_two_modes_at_once(fails, toy_copy, tmp_path):

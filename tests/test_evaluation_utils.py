@@ -46,7 +46,9 @@ def test_max_sic_does_not_look_at_class_sizes_of_the_signal():
     rng = np.random.default_rng(0)
     scores = np.concatenate([rng.normal(1, 1, 5000), rng.normal(0, 1, 5000)])
     labels = np.repeat([1, 0], 5000)
+    more_signal = evaluate_scores(np.tile(scores[:5000], 3).tolist() + scores[5000:].tolist(), np.repeat([1, 0], [15000, 5000]))
     evaluation = evaluate_scores(np.stack([scores, scores]), labels)
+    assert more_signal.max_sic.value == pytest.approx(evaluation.max_sic.value, rel=1e-6)
     assert evaluation.max_sic.value == pytest.approx(evaluation.run_max_sic[0].value, rel=0.02)
     assert evaluation.auc[0] == pytest.approx(0.760, abs=0.01)
 
