@@ -260,7 +260,7 @@ class BackgroundSamples:
         from models.flow import ConditionalNormalizingFlow
 
         config = read_config(self.config_file, ConditionalNormalizingFlow, CONFIG_KEYS)
-        ensemble = load_density_ensemble(self.models, config, n_features, self.device, self.use_logit)
+        ensemble = load_density_ensemble(self.models, config, n_features, source.shift, self.device, self.use_logit)
         rng = make_rng(source.seed, "samples")
         m = sample_masses(sr_masses, self.n_samples, source.sr_range, self.kde_bandwidth, rng)
         samples = np.column_stack([m, ensemble.sample(m[:, None], rng)])
@@ -277,11 +277,13 @@ def mix_cathode(source: EventSource, samples: BackgroundSamples, oversampling: b
     return mix((train, val), share_out(background, len(train), len(val), oversampling, rng), source, extra_signal=extra_signal)
 
 
-def write_classifier_arrays(arrays: ClassifierArrays, savedir: Path, *, use_logit: bool, fiducial_cut: bool) -> None:
-    """Draw data against background, preprocess, and write X_* and y_* into `savedir`."""
+def write_classifier_arrays(
+    arrays: ClassifierArrays, savedir: Path, *, use_logit: bool, fiducial_cut: bool, names: tuple[str, str]
+) -> None:
+    """Draw data against background, which the figure calls by `names`, preprocess, and write X_* and y_* into `savedir`."""
     background = arrays.train[arrays.train[:, -2] == SAMPLE, :-2]
     data = arrays.train[arrays.train[:, -2] == DATA, :-2]
-    figure = figures.data_against_samples(data, background)
+    figure = figures.data_against_samples(data, background, *names)
     arrays = preprocess(arrays, use_logit, fiducial_cut)
     writable_folder(savedir)
     remove_stale(savedir, "X_*.npy", "y_*.npy")

@@ -98,7 +98,10 @@ DATASHIFT = flag(
     metavar="X",
     help="add X × m_JJ (TeV) to m_J1 and Δm_J (TeV), so that features and m_JJ are correlated",
 )
-RANDOM_SHIFT = switch("random_shift", "let --datashift add X × a random permutation of m_JJ instead")
+RANDOM_SHIFT = switch(
+    "random_shift",
+    "let --datashift add X × m_JJ (TeV) of randomly chosen data instead: the same smearing without the correlation",
+)
 SEPARATE_VAL_SET = switch(
     "separate_val_set",
     "keep innerdata_val.npy for validation; without it training and validation events are pooled and split at random",

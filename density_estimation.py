@@ -13,7 +13,7 @@ import numpy as np
 import figures
 from classifier_data import DATA, tag
 from data_handler import remove_stale, save_arrays
-from event_source import EventSource
+from event_source import EventSource, FeatureShift
 from models.ensembles import DensityEnsemble
 from models.epochs import best_epochs
 from models.flow import ConditionalNormalizingFlow
@@ -47,28 +47,31 @@ class DensityPreprocessing:
 
     scaler: ExtPipeline
     reference: ExtPipeline
+    shift: FeatureShift
 
     @classmethod
-    def fit(cls, X: np.ndarray, use_logit: bool) -> DensityPreprocessing:
-        """Learn range, mean and width of the training features X [n, d]."""
+    def fit(cls, X: np.ndarray, use_logit: bool, shift: FeatureShift) -> DensityPreprocessing:
+        """Learn range, mean and width of the training features X [n, d], which were shifted as `shift` says."""
         try:
             reference = make_scaler(use_logit=True).fit(X)
         except InputError as error:
             raise InputError(f"the density estimator cannot be trained: {error}") from error
-        return cls(reference if use_logit else make_scaler(use_logit=False).fit(X), reference)
+        return cls(reference if use_logit else make_scaler(use_logit=False).fit(X), reference, shift)
 
     @classmethod
     def load(cls, path: Path) -> DensityPreprocessing:
         """Read what `save` wrote."""
         content = load_json(path)
         try:
-            return cls(scaler_from_dict(content["scaler"]), scaler_from_dict(content["reference"]))
-        except (KeyError, TypeError, InputError) as error:
+            scalers = (scaler_from_dict(content[name]) for name in ("scaler", "reference"))
+            return cls(*scalers, FeatureShift(float(content["shift"]["strength"]), bool(content["shift"]["random"])))
+        except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"{path}: not the preprocessing of a density estimator ({error})") from error
 
     def save(self, path: Path) -> None:
         """Write the parameters as JSON."""
-        save_json(path, {"scaler": scaler_to_dict(self.scaler), "reference": scaler_to_dict(self.reference)})
+        scalers = {"scaler": scaler_to_dict(self.scaler), "reference": scaler_to_dict(self.reference)}
+        save_json(path, scalers | {"shift": vars(self.shift)})
 
     @property
     def uses_logit(self) -> bool:
@@ -114,6 +117,7 @@ def train_density_estimator(
     name: str,
     *,
     use_logit: bool,
+    shift: FeatureShift,
     epochs: int,
     batch_size: int,
     seed: int,
@@ -126,7 +130,7 @@ def train_density_estimator(
     array [epochs + 1]
         Validation losses, -log p per event in nats for logit-transformed, standardized features.
     """
-    preprocessing = DensityPreprocessing.fit(train[:, 1:-1], use_logit)
+    preprocessing = DensityPreprocessing.fit(train[:, 1:-1], use_logit, shift)
     train, val = preprocessing.inside(train, "training"), preprocessing.inside(val, "validation")
     offsets = [preprocessing.loss_offset(events[:, 1:-1]) for events in (train, val)]
     flow = ConditionalNormalizingFlow(
@@ -179,7 +183,12 @@ def best_model_paths(folder: Path, name: str, n_best: int = 10) -> list[Path]:
 
 
 def load_density_ensemble(
-    paths: Sequence[Path], config: Mapping[str, Any], n_features: int, device: str, use_logit: bool | None = None
+    paths: Sequence[Path],
+    config: Mapping[str, Any],
+    n_features: int,
+    shift: FeatureShift,
+    device: str,
+    use_logit: bool | None = None,
 ) -> DensityEnsemble:
     """The equal mixture of trained epochs; their preprocessing is read from beside the first.
 
@@ -187,6 +196,8 @@ def load_density_ensemble(
     ----------
     n_features : int
         Number of features of the events it is to describe.
+    shift : FeatureShift
+        How those events are shifted; the estimator must have been trained with the same.
     use_logit : bool, optional
         Whether the estimator must have been trained with logit; None accepts both.
     """
@@ -201,6 +212,8 @@ def load_density_ensemble(
         raise InputError(
             f"{preprocessing_file}: trained {'with' if preprocessing.uses_logit else 'without'} logit, asked for the other"
         )
+    if preprocessing.shift != shift:
+        raise InputError(f"{preprocessing_file}: trained with {preprocessing.shift}, but the events have {shift}")
     flows = [ConditionalNormalizingFlow(**config, num_inputs=n_features, device=device).load(path) for path in paths]
     logger.info("density estimator: %d epochs, %s", len(paths), ", ".join(Path(path).name for path in paths))
     return DensityEnsemble(flows, preprocessing.scaler)
@@ -219,9 +232,11 @@ def write_likelihood_ratios(
         sets["_extrasig"] = np.concatenate(extrasig)
     n_features = sets[""].shape[1] - 2
     inner, outer = (
-        load_density_ensemble(best_model_paths(savedir, flow), config, n_features, device) for flow in (f"{name}_inner", name)
+        load_density_ensemble(best_model_paths(savedir, flow), config, n_features, source.shift, device)
+        for flow in (f"{name}_inner", name)
     )
-    remove_stale(savedir, "X_*.npy", "y_*.npy", "preds_matris*.npy", "*loss_matris.npy")
+    remove_stale(savedir, "X_*.npy", "y_*.npy", "preds_matris*.npy", "*loss_matris.npy", "data_vs_samples.png")
+    remove_stale(savedir, "my_classifier_epoch_*.par", "classifier_losses_run_*.png")
     for suffix, events in sets.items():
         log_ratio = log_likelihood_ratio(inner, outer, events)
         outside = ~np.isfinite(log_ratio)

@@ -231,6 +231,7 @@ def full_single_evaluation(
     savefig: str | Path | None = None,
     suppress_show: bool = True,
     return_all: bool = False,
+    label: str | None = None,
 ) -> Curves | Evaluation:
     """Draw ROC and SIC of all runs with their median.
 
@@ -252,6 +253,8 @@ def full_single_evaluation(
         Do not open a window.
     return_all : bool
         Return the curves of every run (an Evaluation) instead of the medians.
+    label : str, optional
+        Name of the curves in the legend, the mode for example.
 
     Returns
     -------
@@ -262,7 +265,9 @@ def full_single_evaluation(
     import figures
 
     evaluation = evaluate_scores(*load_test_scores(data_dir, preds_dir, n_ensemble_epochs, extra_signal))
-    figure = figures.roc_and_sic({f"{len(evaluation.auc)} runs": evaluation}, sic_range, draw_runs=True)
+    n_runs = len(evaluation.auc)
+    name = f"{label or 'median'}, {n_runs} run{'s'[: n_runs != 1]}"
+    figure = figures.roc_and_sic({name: evaluation}, sic_range, draw_runs=True)
     if not suppress_show:
         plt.show()
     if savefig is not None:

@@ -35,6 +35,10 @@ class FeatureShift:
     strength: float = 0.0
     random: bool = False
 
+    def __post_init__(self) -> None:
+        if self.random and self.strength == 0:
+            raise InputError("--random_shift needs a --datashift to randomise")
+
     def apply(self, events: np.ndarray, all_masses: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """The shifted events; the array itself where the strength is 0. `all_masses` (TeV) are those of all data."""
         if self.strength == 0:
@@ -82,6 +86,8 @@ class EventSource:
     def signal_region(self) -> tuple[np.ndarray, np.ndarray]:
         """Training and validation data of the signal region [n, 2 + d]."""
         if self.separate_val_set:
+            if self._missing(SIGNAL_REGION[1:]):
+                raise InputError(f"{self.data_dir / SIGNAL_REGION[1]}.npy: no such file; do without --separate_val_set")
             sets = self._pair(SIGNAL_REGION, "signal region")
         else:
             pooled = self._load(SIGNAL_REGION[:1] if self._missing(SIGNAL_REGION[1:]) else SIGNAL_REGION)
@@ -95,7 +101,7 @@ class EventSource:
 
     def extra_background(self) -> np.ndarray:
         """Extra background of the signal region, for training and validation together."""
-        events = self._required(EXTRA_BACKGROUND, "the extra background is asked for")
+        events = self._required(EXTRA_BACKGROUND, "the extra background (--extra_bkg) is asked for")
         if (events[:, -1] != 0).any():
             raise InputError(f"{self.data_dir / EXTRA_BACKGROUND[0]}.npy or its partner: holds events with another label than 0")
         return events

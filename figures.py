@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from models.persistence import write_whole
 
@@ -48,7 +49,11 @@ def mass_spectrum(m_jj: np.ndarray, sr_range: tuple[float, float]) -> Figure:
 
 
 def data_against_samples(
-    data: np.ndarray, samples: np.ndarray, sample_name: str = "samples", labels: Sequence[str] | None = None
+    data: np.ndarray,
+    samples: np.ndarray,
+    data_name: str = "data",
+    sample_name: str = "samples",
+    labels: Sequence[str] | None = None,
 ) -> Figure:
     """Normalised histograms of m_JJ and every feature, with their ratio and Poisson errors; both arrays are [n, 1 + d].
 
@@ -65,7 +70,7 @@ def data_against_samples(
         counts = [np.histogram(events[:, column], edges)[0] for events in (data, samples)]
         scales = [1 / (max(len(events), 1) * width) for events in (data, samples)]
         (d, s), (d_error, s_error) = zip(*[(n * k, np.sqrt(n) * k) for n, k in zip(counts, scales, strict=True)], strict=True)
-        upper.errorbar(centres, d, d_error, fmt=".k", ms=3, label="data")
+        upper.errorbar(centres, d, d_error, fmt=".k", ms=3, label=data_name)
         upper.stairs(s, edges, color="tab:orange", label=sample_name)
         shown = (counts[0] > 0) & (counts[1] > 0)
         ratio = d[shown] / s[shown]
@@ -74,7 +79,7 @@ def data_against_samples(
         lower.axhline(1, color="tab:orange", lw=1)
         lower.set(xlabel=labels[column], ylim=(0.5, 1.5))
     axes[0, 0].set_ylabel("probability density")
-    axes[1, 0].set_ylabel("data / " + sample_name)
+    axes[1, 0].set_ylabel(f"{data_name} / {sample_name}")
     axes[0, 0].legend()
     return figure
 
@@ -97,6 +102,7 @@ def loss_curves(losses: Mapping[str, np.ndarray], ylabel: str = "loss per event 
         margin = 0.05 * (high - low) or 0.01
         axes.set_ylim(low - margin, high + margin)
     axes.set(xlabel="epoch", ylabel=ylabel)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend()
     return figure
 
@@ -121,6 +127,7 @@ def roc_and_sic(
             sic.fill_between(tpr[reliable], low.sic[reliable], high.sic[reliable], **style, alpha=0.25, lw=0)
         roc.plot(tpr, 1 / np.maximum(best.fpr, floor), **style, label=label)
         sic.plot(tpr[reliable], best.sic[reliable], **style, label=f"{label}: max SIC {evaluation.max_sic.value:.1f}")
+        sic.plot(evaluation.max_sic.tpr, evaluation.max_sic.value, "o", ms=4, **style)
     grid = np.linspace(1e-3, 1, 1000)
     for axes, random in ((roc, 1 / grid), (sic, np.sqrt(grid))):
         axes.plot(grid, random, color="grey", ls=":", label="random")

@@ -72,6 +72,7 @@ def main(args: Namespace) -> None:
         writable_folder(args.savedir),
         name,
         use_logit=not args.no_logit,
+        shift=shift,
         epochs=args.epochs,
         batch_size=args.batch_size,
         seed=make_seed(args.seed, f"density estimator {name}"),

@@ -158,10 +158,14 @@ def check_events(args: Namespace, source: EventSource) -> None:
     ------
     InputError
     """
+    from classifier_data import load_external_samples
     from evaluation_utils import MIN_BACKGROUND
     from models.persistence import InputError
 
-    labels = source.test()[:, -1]
+    test = source.test()
+    labels = test[:, -1]
+    if args.cf_external_samples:
+        load_external_samples([Path(path) for path in args.cf_external_samples], test.shape[1] - 2, source.sr_range)
     if (labels == 1).sum() == 0 or (labels == 0).sum() < MIN_BACKGROUND:
         raise InputError(
             f"{args.data_dir}: the test events are {(labels == 1).sum()} signal and {(labels == 0).sum()} background, "
@@ -185,11 +189,11 @@ def evaluate(mode: str, save_dir: Path) -> None:
     from evaluation_utils import full_single_evaluation
 
     figure = save_dir / "result_SIC.png"
-    evaluation = full_single_evaluation(save_dir, save_dir, savefig=figure, return_all=True)
+    evaluation = full_single_evaluation(save_dir, save_dir, savefig=figure, return_all=True, label=mode)
     best = evaluation.max_sic
     logger.info("%s: AUC %.3f, tested on %d signal and %d background events", mode, evaluation.auc.mean(), evaluation.n_signal,
                 evaluation.n_background)  # fmt: skip
-    logger.info("%s: max SIC %.2f at ε_S = %.3f, ε_B = %.2e (median of %d runs, statistical error of ε_B at most 20 %%)",
+    logger.info("%s: max SIC %.2f at ε_S = %.3f, ε_B = %.2e (median over runs: %d, statistical error of ε_B at most 20 %%)",
                 mode, best.value, best.tpr, best.fpr, len(evaluation.auc))  # fmt: skip
     logger.info("figure: %s", figure)
 

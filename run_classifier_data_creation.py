@@ -100,14 +100,18 @@ def main(args: Namespace) -> None:
     if sum((args.supervised, args.idealized_AD, args.CWoLa)) > 1:
         raise InputError("only one of --supervised, --idealized_AD and --CWoLa can be asked for")
     if args.supervised:
+        names = ("signal", "background")
         arrays = mixing.mix_supervised(source, args.extra_bkg, args.oversampling)
     elif args.idealized_AD:
+        names = ("data", "background")
         arrays = mixing.mix_idealized(source, args.extra_bkg, args.oversampling, not args.no_extra_signal)
     elif args.CWoLa:
+        names = ("data", "sideband strips")
         arrays = mixing.mix_cwola(source, args.oversampling, not args.no_extra_signal)
     else:
+        names = ("data", "samples")
         arrays = mixing.mix_cathode(source, _samples(args), args.oversampling, not args.no_extra_signal)
-    mixing.write_classifier_arrays(arrays, savedir, use_logit=not args.no_logit, fiducial_cut=args.fiducial_cut)
+    mixing.write_classifier_arrays(arrays, savedir, use_logit=not args.no_logit, fiducial_cut=args.fiducial_cut, names=names)
 
 
 def _samples(args: Namespace) -> BackgroundSamples:

@@ -7,6 +7,7 @@ from, its own shuffles and its own loss; the members share nothing but the clock
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -16,6 +17,7 @@ from tqdm import tqdm
 
 logger = logging.getLogger(__name__)
 
+SECONDS_BETWEEN_LOGS = 30  # where no progress bar is seen, in a batch log
 MemberLosses = Callable[..., torch.Tensor]
 EpochCallback = Callable[[int, np.ndarray], None]
 
@@ -92,6 +94,7 @@ def train_members(
 
     validate(-1)
     curves.train[0] = mean_losses(member_losses, data, train_rows).cpu().numpy()
+    last_logged = time.monotonic()
     progress = tqdm(range(epochs), desc=label, unit="epoch", disable=None)
     for epoch in progress:
         module.train()
@@ -108,14 +111,11 @@ def train_members(
             summed += losses.detach()
         curves.train[epoch + 1] = (summed / len(batches)).cpu().numpy()
         val_losses = validate(epoch)
-        logger.debug(
-            "%s: epoch %d, training loss %.4f, validation loss %.4f nats",
-            label,
-            epoch,
-            curves.train[epoch + 1].mean(),
-            val_losses.mean(),
-        )
-        progress.set_postfix(train=f"{curves.train[epoch + 1].mean():.4f}", val=f"{val_losses.mean():.4f}")
+        means = curves.train[epoch + 1].mean(), val_losses.mean()
+        level = logging.INFO if time.monotonic() - last_logged > SECONDS_BETWEEN_LOGS else logging.DEBUG
+        last_logged = time.monotonic() if level == logging.INFO else last_logged
+        logger.log(level, "%s: epoch %d of %d, training loss %.4f, validation loss %.4f nats", label, epoch, epochs, *means)
+        progress.set_postfix(train=f"{means[0]:.4f}", val=f"{means[1]:.4f}")
         if on_epoch is not None:
             on_epoch(epoch, val_losses)
         if not np.isfinite(val_losses).any() and not np.isfinite(curves.train[epoch + 1]).any():

@@ -149,7 +149,8 @@ def test_empty_mass_window(fails, run_all, tmp_path, script, edges):
 
 @pytest.mark.parametrize("argv", [["--mode", "magic"], ["--no_such_flag"], ["--DE_epochs", "0"], ["--cf_n_runs", "-3"],
                                   ["--cf_KDE_bandwidth", "0"], ["--seed", "-1"], ["--datashift", "nan"],
-                                  ["--DE_epochs", "many"]])  # fmt: skip
+                                  ["--DE_epochs", "many"],
+["--random_shift"]])  # fmt: skip
 def test_flags_that_make_no_sense(fails, argv):
     assert argv[0] in fails("run_all", *argv)
 
@@ -298,6 +299,7 @@ def test_preprocessing_of_another_training(fails, run, toy_copy, small_configs, 
     stage_3 = ["run_classifier_data_creation", "--data_dir", toy_copy, "--savedir", tmp_path / "out", "--config_file", small_configs[1],
                "--ANODE_models", models / "my_ANODE_model_epoch_0.par"]  # fmt: skip
     assert "trained with logit" in fails(*stage_3, "--no_logit_trained")
+    assert "trained with FeatureShift(strength=0.0" in fails(*stage_3, "--datashift", "0.1")
     (models / "my_ANODE_model_preprocessing.json").write_text("{")
     assert "my_ANODE_model_preprocessing.json: not a JSON file" in fails(*stage_3)
     (models / "my_ANODE_model_preprocessing.json").write_text('{"scaler": {}}')

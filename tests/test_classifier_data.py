@@ -122,7 +122,7 @@ def test_shift_adds_the_mass_to_the_two_masses_only(random):
 
 def test_a_random_shift_is_the_same_in_both_regions(toy_dir):
     """Masses of all data smear signal region and sideband alike; a permutation within a region would tell the regions apart."""
-    plain, shifted = (EventSource(toy_dir, FeatureShift(strength, random=True), 1, SR) for strength in (0, 0.1))
+    plain, shifted = (EventSource(toy_dir, shift, 1, SR) for shift in (FeatureShift(), FeatureShift(0.1, random=True)))
     added = [[a[:, 1] - b[:, 1] for a, b in zip(getattr(shifted, region)(), getattr(plain, region)(), strict=True)]
              for region in ("sideband", "signal_region")]  # fmt: skip
     sideband, signal_region = (np.concatenate(parts) for parts in added)

@@ -80,10 +80,10 @@ def test_losses_with_and_without_logit_are_quoted_in_the_same_space(toy_dir, tmp
     train[:, 3], val[:, 3] = np.exp(3 * train[:, 3]), np.exp(3 * val[:, 3])
     config = {"num_blocks": 2, "num_hidden": 16, "learning_rate": 3e-3}
     settings = {"epochs": 2, "batch_size": 256, "seed": 1, "device": "cpu"}
-    losses = train_density_estimator(train, val, config, tmp_path, "flow", use_logit=use_logit, **settings)
+    losses = train_density_estimator(train, val, config, tmp_path, "flow", use_logit=use_logit, shift=FeatureShift(), **settings)
     reference = make_scaler(use_logit=True).fit(train[:, 1:-1])
     inside = val[np.isfinite(reference.transform(val[:, 1:-1])).all(axis=1)]
-    ensemble = load_density_ensemble([tmp_path / "flow_epoch_1.par"], config, 4, "cpu", use_logit)
+    ensemble = load_density_ensemble([tmp_path / "flow_epoch_1.par"], config, 4, FeatureShift(), "cpu", use_logit)
     log_p = ensemble.predict_log_proba(inside[:, 1:-1], inside[:, :1])
     expected = np.mean(reference.log_jacobian_determinant(inside[:, 1:-1]) - log_p)
     assert losses[2] == pytest.approx(expected, abs=1e-3)
@@ -169,7 +169,7 @@ def test_anode_ratio_is_one_without_signal():
     ensembles = []
     for n, masses in ((12000, (2.5, 4.5)), (6000, (3.3, 3.7))):
         events = toy_background(n, rng, rng.uniform(*masses, n))
-        scaler = DensityPreprocessing.fit(events[:, 1:-1], use_logit=n == 12000).scaler
+        scaler = DensityPreprocessing.fit(events[:, 1:-1], n == 12000, FeatureShift()).scaler
         X = scaler.transform(events[:, 1:-1])
         flow = ConditionalNormalizingFlow(num_blocks=3, num_hidden=16, epochs=12, learning_rate=3e-3, random_state=n)
         ensembles.append(DensityEnsemble([flow.fit(X, events[:, :1])], scaler))
