@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 logger = logging.getLogger(__name__)
 
 BAD_INPUT = 2
-VERSIONS_OF = ("numpy", "scikit-learn", "torch", "nflows")
+VERSIONS_OF = ("numpy", "scikit-learn", "torch")
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def finite_float(text: str) -> float:
     return value
 
 
-def seed_value(text: str) -> int:
+def whole_number(text: str) -> int:
     """argparse type: an integer of 0 or above."""
     value = int(text)
     if value < 0:
@@ -87,7 +87,7 @@ def seed_value(text: str) -> int:
     return value
 
 
-SEED = flag("seed", type=seed_value, default=1, metavar="N", help="random seed; the same seed gives the same result")
+SEED = flag("seed", type=whole_number, default=1, metavar="N", help="random seed; the same seed gives the same result")
 DEVICE = flag("device", choices=("auto", "cpu", "cuda"), default="auto", help="where networks run; auto: the GPU if there is one")
 VERBOSE = switch("verbose", "log more, every epoch's losses among it")
 DATA_DIR = flag("data_dir", default="separated_data/", metavar="DIR", help="folder with the separated .npy files of stage 1")

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 import figures
 from classifier_data import DATA, tag
 from data_handler import remove_stale, save_arrays
 from event_source import EventSource, FeatureShift
 from models.ensembles import DensityEnsemble
-from models.epochs import best_epochs
+from models.epochs import DIVERGED, best_epochs
 from models.flow import ConditionalNormalizingFlow
 from models.persistence import InputError, load_array, load_json, save_json, save_weights
 from models.scalers import ExtPipeline, make_scaler, scaler_from_dict, scaler_to_dict
@@ -35,6 +36,9 @@ CONFIG_KEYS = (
     "tail_bound",
     "learning_rate",
     "weight_decay",
+    "schedule",
+    "gradient_clip",
+    "averaging",
 )
 
 
@@ -120,6 +124,7 @@ def train_density_estimator(
     shift: FeatureShift,
     epochs: int,
     batch_size: int,
+    patience: int,
     seed: int,
     device: str,
 ) -> np.ndarray:
@@ -134,14 +139,20 @@ def train_density_estimator(
     train, val = preprocessing.inside(train, "training"), preprocessing.inside(val, "validation")
     offsets = [preprocessing.loss_offset(events[:, 1:-1]) for events in (train, val)]
     flow = ConditionalNormalizingFlow(
-        **config, num_inputs=preprocessing.n_features, epochs=epochs, batch_size=batch_size, random_state=seed, device=device
+        **config,
+        num_inputs=preprocessing.n_features,
+        epochs=epochs,
+        batch_size=batch_size,
+        patience=patience,
+        random_state=seed,
+        device=device,
     )
     remove_stale(savedir, f"{name}_epoch_*.par", f"{name}_train_losses.npy", f"{name}_val_losses.npy")
     preprocessing.save(savedir / f"{name}_preprocessing.json")
 
-    def keep_epoch(epoch: int, flow: ConditionalNormalizingFlow, val_loss: float) -> None:
+    def keep_epoch(epoch: int, module: torch.nn.Module, val_loss: float) -> None:
         if np.isfinite(val_loss):
-            save_weights(epoch_path(savedir, name, epoch), flow.module_.state_dict())
+            save_weights(epoch_path(savedir, name, epoch), module.state_dict())
 
     X, X_val = (preprocessing.scaler.transform(events[:, 1:-1]) for events in (train, val))
     try:
@@ -172,7 +183,7 @@ def best_model_paths(folder: Path, name: str, n_best: int = 10) -> list[Path]:
     if losses.ndim != 1 or len(losses) < 2:
         raise InputError(f"{losses_file}: shape {losses.shape}, expected [epochs + 1]")
     try:
-        epochs = best_epochs(losses[1:], n_best, ceiling=losses[0])
+        epochs = best_epochs(losses[1:], n_best, ceiling=losses[0] + DIVERGED)
     except ValueError as error:
         raise InputError(f"{losses_file}: {error}") from error
     paths = [epoch_path(folder, name, int(epoch)) for epoch in epochs]

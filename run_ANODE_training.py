@@ -26,14 +26,22 @@ from command_line import (
     positive_int,
     run_script,
     switch,
+    whole_number,
 )
 
 MODEL_FILE_NAME = flag(
     "model_file_name", default="my_ANODE_model", metavar="NAME", help="beginning of the density estimator's file names"
 )
 FLAGS = [
-    flag("epochs", type=positive_int, default=100, metavar="N", help="passes over the training events"),
-    flag("batch_size", type=positive_int, default=256, metavar="N", help="events per step"),
+    flag("epochs", type=positive_int, default=20, metavar="N", help="passes over the training events"),
+    flag("batch_size", type=positive_int, default=1024, metavar="N", help="events per step"),
+    flag(
+        "patience",
+        type=whole_number,
+        default=10,
+        metavar="N",
+        help="stop after N epochs without a lower validation loss; 0: never",
+    ),
     flag(
         "config_file", default="DE_MAF_model.yml", metavar="FILE", help="YAML file with the density estimator's hyperparameters"
     ),
@@ -75,6 +83,7 @@ def main(args: Namespace) -> None:
         shift=shift,
         epochs=args.epochs,
         batch_size=args.batch_size,
+        patience=args.patience,
         seed=make_seed(args.seed, f"density estimator {name}"),
         device=args.device,
     )

@@ -40,6 +40,7 @@ MODES = ("CATHODE", "ANODE", "CWoLa", "idealized_AD", "supervised")
 WITH_DENSITY_ESTIMATOR = ("CATHODE", "ANODE")
 SHARED = ("data_dir", "datashift", "random_shift", "seed", "device", "verbose")
 # Flags of stage 3 and stage 4 that run_all takes under the prefix --cf_.
+DENSITY = ("epochs", "batch_size", "patience", "no_logit")
 CREATION = (
     "n_samples", "realistic_conditional", "KDE_bandwidth", "oversampling", "no_logit", "external_samples", "SR_min", "SR_max",
     "extra_bkg", "separate_val_set",
@@ -51,7 +52,7 @@ FLAGS = [
     flag("save_dir", metavar="DIR", help="folder for everything that is written (default: MODE_results/)"),
     *pick(density.FLAGS, *SHARED),
     *pick(creation.FLAGS, "fiducial_cut", "no_extra_signal"),
-    *pick(density.FLAGS, "config_file", "epochs", "batch_size", "no_logit", prefix="DE_"),
+    *pick(density.FLAGS, "config_file", *DENSITY, prefix="DE_"),
     flag("DE_file_name", **density.MODEL_FILE_NAME.settings),
     switch("DE_skip", "use the density estimator that is in --save_dir already"),
     *pick(creation.FLAGS, *CREATION, prefix="cf_"),
@@ -106,7 +107,7 @@ def density_stages(args: Namespace, inner: tuple[bool, ...], options: dict) -> l
     """Stage 2 for the sideband and, where `inner` holds True, for the signal region."""
     if args.DE_skip:
         return []
-    trained = {name: getattr(args, f"DE_{name}") for name in ("epochs", "batch_size", "no_logit")}
+    trained = {name: getattr(args, f"DE_{name}") for name in DENSITY}
     return [(density, arguments(density.FLAGS, **options, **trained, inner_model=value)) for value in inner]
 
 

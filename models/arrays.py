@@ -34,6 +34,17 @@ def as_matrix(X: Any, *, name: str = "X", width: int | None = None, length: int 
     return matrix
 
 
+def member_generators(random_state: int | None, n_members: int) -> list[torch.Generator]:
+    """An independent torch generator for every member of a stack; that of member i does not depend on how many there are."""
+    import torch
+
+    seeds = (
+        int(child.generate_state(1, np.uint64)[0] >> np.uint64(1))
+        for child in np.random.SeedSequence(random_state).spawn(n_members)
+    )
+    return [torch.Generator().manual_seed(seed) for seed in seeds]
+
+
 def pick_device(device: str) -> torch.device:
     """The torch device called `device`; "auto" is the GPU where there is one.
 

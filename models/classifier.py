@@ -14,10 +14,10 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import NotFittedError
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from models.arrays import as_matrix, pick_device
+from models.arrays import as_matrix, member_generators, pick_device
 from models.epochs import best_epochs
 from models.persistence import InputError, load_weights
-from models.training import train_members
+from models.training import TrainingPlan, train_members
 
 CHUNK = 16384
 ACTIVATIONS = {"relu": torch.nn.ReLU, "elu": torch.nn.ELU, "silu": torch.nn.SiLU}
@@ -26,12 +26,13 @@ ACTIVATIONS = {"relu": torch.nn.ReLU, "elu": torch.nn.ELU, "silu": torch.nn.SiLU
 class StackedLinear(torch.nn.Module):
     """Linear layers of several members side by side: weight [n_members, in, out], bias [n_members, 1, out]."""
 
-    def __init__(self, n_members: int, n_in: int, n_out: int, generator: torch.Generator) -> None:
+    def __init__(self, n_in: int, n_out: int, generators: Sequence[torch.Generator]) -> None:
         super().__init__()
         bound = 1 / math.sqrt(n_in)  # the same uniform law as torch.nn.Linear's
-        weight = torch.empty(n_members, n_in, n_out).uniform_(-bound, bound, generator=generator)
-        bias = torch.empty(n_members, 1, n_out).uniform_(-bound, bound, generator=generator)
-        self.weight, self.bias = torch.nn.Parameter(weight), torch.nn.Parameter(bias)
+        self.weight, self.bias = (
+            torch.nn.Parameter(torch.stack([torch.empty(shape).uniform_(-bound, bound, generator=g) for g in generators]))
+            for shape in ((n_in, n_out), (1, n_out))
+        )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return torch.baddbmm(self.bias, x, self.weight)
@@ -51,8 +52,8 @@ class NeuralNetworkClassifier(ClassifierMixin, BaseEstimator):
         Number of independent networks.
     learning_rate, weight_decay : float
         Of Adam; the loss is the binary cross-entropy.
-    batch_size, epochs : int
-        Events per step; passes over the training events.
+    batch_size, epochs, patience : int
+        Events per step, passes over the training events, epochs without a lower validation loss after which a network is done (0: never).
     val_split : float
         Share of the events that every network holds out for validation where `fit` is given none.
     random_state : int or None
@@ -71,8 +72,8 @@ class NeuralNetworkClassifier(ClassifierMixin, BaseEstimator):
     >>> rng = np.random.default_rng(1)
     >>> y = rng.integers(2, size=400)
     >>> X = rng.normal(size=(400, 2)) + 3 * y[:, None]
-    >>> classifier = NeuralNetworkClassifier(n_inputs=2, n_runs=2, epochs=5, random_state=1).fit(X, y)
-    >>> bool(np.mean((classifier.predict(X) > 0.5) == y) > 0.9)
+    >>> classifier = NeuralNetworkClassifier(n_inputs=2, n_runs=2, epochs=20, random_state=1).fit(X, y)
+    >>> bool(np.mean((classifier.predict(X) > 0.5) == y) > 0.8)
     True
     """
 
@@ -86,6 +87,7 @@ class NeuralNetworkClassifier(ClassifierMixin, BaseEstimator):
         weight_decay: float = 0.0,
         batch_size: int = 128,
         epochs: int = 100,
+        patience: int = 0,
         val_split: float = 0.5,
         random_state: int | None = None,
         device: Literal["auto", "cpu", "cuda"] = "auto",
@@ -98,6 +100,7 @@ class NeuralNetworkClassifier(ClassifierMixin, BaseEstimator):
         self.weight_decay = weight_decay
         self.batch_size = batch_size
         self.epochs = epochs
+        self.patience = patience
         self.val_split = val_split
         self.random_state = random_state
         self.device = device
@@ -129,25 +132,24 @@ class NeuralNetworkClassifier(ClassifierMixin, BaseEstimator):
         ValueError
             If an array is empty, of the wrong width or length, if a class is absent, or if no epoch has a finite loss.
         """
-        rng = np.random.default_rng(self.random_state)
-        init_seed, shuffle_seed = (int(seed) for seed in rng.integers(2**63, size=2))
+        generators = member_generators(self.random_state, self.n_runs)
         device = pick_device(self.device)
+        self.module_ = self._build(generators).to(device)
         data = self._tensors(X, y, sample_weight)
         n = len(data[0])
         if X_val is None:
             n_val = round(self.val_split * n)
-            order = torch.as_tensor(np.stack([rng.permutation(n) for _ in range(self.n_runs)]), device=device)
+            order = torch.stack([torch.randperm(n, generator=generator) for generator in generators]).to(device)
             val_data, val_rows, train_rows = data, order[:, :n_val], order[:, n_val:]
         else:
             val_data = self._tensors(X_val, y_val, sample_weight_val)
             train_rows, val_rows = (torch.arange(k, device=device).expand(self.n_runs, k) for k in (n, len(val_data[0])))
 
         self.classes_ = np.array([0, 1])
-        self.module_ = self._build(torch.Generator().manual_seed(init_seed)).to(device)
         lowest = torch.full((self.n_runs,), torch.inf, dtype=torch.float64)
         best_state = {name: value.clone() for name, value in self.module_.state_dict().items()}
 
-        def keep_best(epoch: int, val_losses: np.ndarray) -> None:
+        def keep_best(epoch: int, validated: torch.nn.Module, val_losses: np.ndarray) -> None:
             better = torch.as_tensor(val_losses) < lowest
             lowest[better] = torch.as_tensor(val_losses)[better]
             for name, value in self.module_.state_dict().items():
@@ -155,22 +157,22 @@ class NeuralNetworkClassifier(ClassifierMixin, BaseEstimator):
             if on_epoch is not None:
                 on_epoch(epoch, self, val_losses)
 
-        def member_losses(x: torch.Tensor, target: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-            logits = self.module_(x).squeeze(2)
-            return binary_cross_entropy_with_logits(logits, target, weight, reduction="none").mean(dim=1)
+        def losses_of(module: torch.nn.Module) -> Callable[..., torch.Tensor]:
+            def member_losses(x: torch.Tensor, target: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+                logits = module(x).squeeze(2)
+                return binary_cross_entropy_with_logits(logits, target, weight, reduction="none").mean(dim=1)
+
+            return member_losses
 
         curves = train_members(
             self.module_,
-            member_losses,
+            losses_of,
             data,
             train_rows,
             val_data,
             val_rows,
-            epochs=self.epochs,
-            batch_size=self.batch_size,
-            learning_rate=self.learning_rate,
-            weight_decay=self.weight_decay,
-            generator=torch.Generator().manual_seed(shuffle_seed),
+            TrainingPlan(self.epochs, self.batch_size, self.learning_rate, self.weight_decay, patience=self.patience),
+            generators,
             on_epoch=keep_best,
             label="classifier",
         )
@@ -183,7 +185,7 @@ class NeuralNetworkClassifier(ClassifierMixin, BaseEstimator):
 
     def load(self, path: Path) -> NeuralNetworkClassifier:
         """Read the weights of one epoch, as written by `models.persistence.save_weights`, into this configuration."""
-        module = self._build(torch.Generator())
+        module = self._build(member_generators(0, self.n_runs))
         load_weights(path, module)
         self.module_ = module.to(pick_device(self.device)).eval()
         return self
@@ -210,13 +212,13 @@ class NeuralNetworkClassifier(ClassifierMixin, BaseEstimator):
         signal = self.predict(X)
         return np.stack([1 - signal, signal], axis=1)
 
-    def _build(self, generator: torch.Generator) -> torch.nn.Sequential:
+    def _build(self, generators: Sequence[torch.Generator]) -> torch.nn.Sequential:
         if self.activation not in ACTIVATIONS:
             raise InputError(f"activation must be one of {', '.join(ACTIVATIONS)}, not {self.activation!r}")
         widths = [self.n_inputs, *self.layers, 1]
         steps: list[torch.nn.Module] = []
         for n_in, n_out in itertools.pairwise(widths):
-            steps += [StackedLinear(self.n_runs, n_in, n_out, generator), ACTIVATIONS[self.activation]()]
+            steps += [StackedLinear(n_in, n_out, generators), ACTIVATIONS[self.activation]()]
         return torch.nn.Sequential(*steps[:-1])
 
     def _tensors(self, X: np.ndarray, y: np.ndarray | None, weight: np.ndarray | None) -> list[torch.Tensor]:

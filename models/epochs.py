@@ -8,6 +8,8 @@ import numpy as np
 
 logger = logging.getLogger(__name__)
 
+DIVERGED = 1.0  # nats above the loss before training that no density estimator in order reaches
+
 
 def best_epochs(val_losses: np.ndarray, n_best: int = 10, ceiling: float = np.inf) -> np.ndarray:
     """Numbers of the epochs of lowest validation loss, best first.
@@ -19,7 +21,8 @@ def best_epochs(val_losses: np.ndarray, n_best: int = 10, ceiling: float = np.in
     val_losses : array [n_epochs]
         Loss after every epoch (nats).
     ceiling : float
-        Epochs that are not finite or above this loss have diverged and are never selected; for a density, the loss before training.
+        Epochs that are not finite or above this loss have diverged and are never selected; for a density, `DIVERGED` above the loss
+        before training.
 
     Raises
     ------

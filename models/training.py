@@ -1,11 +1,12 @@
 """The one training loop: several independent members of one stacked module learn side by side from resident data.
 
-A flow is a stack of one member, an ensemble of classifiers a stack of `n_runs`. Every member has its own rows to learn
-from, its own shuffles and its own loss; the members share nothing but the clock.
+Flows and classifiers are stacks alike: every weight is [n_members, ...]. Every member has its own rows to learn from, its own shuffles
+and its own loss; the members share nothing but the clock.
 """
 
 from __future__ import annotations
 
+import copy
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -17,14 +18,47 @@ from tqdm import tqdm
 
 logger = logging.getLogger(__name__)
 
-SECONDS_BETWEEN_LOGS = 30  # where no progress bar is seen, in a batch log
 MemberLosses = Callable[..., torch.Tensor]
-EpochCallback = Callable[[int, np.ndarray], None]
+EpochCallback = Callable[[int, torch.nn.Module, np.ndarray], None]
+SECONDS_BETWEEN_LOGS = 30  # where no progress bar is seen, in a batch log
+WARM_UP = 0.2  # share of a one-cycle schedule in which the learning rate rises
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """How a stack is trained.
+
+    Parameters
+    ----------
+    epochs, batch_size : int
+    learning_rate, weight_decay : float
+        Of Adam; with `one_cycle` the learning rate is the highest one.
+    one_cycle : bool
+        Raise the learning rate over the first fifth of the steps and let it fall to nothing (arXiv:1708.07120); else it is constant.
+    gradient_clip : float
+        Largest norm of a member's gradient; 0 does not clip.
+    averaging : float
+        Decay per step of the exponential average of the weights that is validated and kept; 0 keeps the weights themselves.
+    patience : int
+        A member whose validation loss has not become lower for so many epochs is done; 0 lets all train to the end.
+    """
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    weight_decay: float = 0.0
+    one_cycle: bool = False
+    gradient_clip: float = 0.0
+    averaging: float = 0.0
+    patience: int = 0
 
 
 @dataclass(frozen=True)
 class TrainingCurves:
-    """Losses per event in nats, [n_epochs + 1, n_members]; index 0 is before training, index e + 1 is after epoch e."""
+    """Losses per event in nats, [n_epochs + 1, n_members]; index 0 is before training, index e + 1 is after epoch e.
+
+    NaN where a member was done already.
+    """
 
     train: np.ndarray
     val: np.ndarray
@@ -39,86 +73,132 @@ def mean_losses(member_losses: MemberLosses, data: Sequence[torch.Tensor], rows:
     return total / rows.shape[1]
 
 
+@torch.no_grad()
+def clip_members(parameters: Sequence[torch.Tensor], largest: float) -> None:
+    """Scale the gradient of every member, separately, to a norm of at most `largest`."""
+    gradients = [p.grad for p in parameters]
+    squares = torch.stack([g.flatten(1).square().sum(dim=1) for g in gradients]).sum(dim=0)
+    factor = (largest / (squares.sqrt() + 1e-12)).clamp(max=1)
+    for g in gradients:
+        g.mul_(factor.view(-1, *[1] * (g.dim() - 1)))
+
+
+class WeightAverage:
+    """Exponential average of a module's parameters; young averages forget faster, so that the initial weights do not linger."""
+
+    def __init__(self, module: torch.nn.Module, decay: float) -> None:
+        self.module, self.decay, self.n_updates = copy.deepcopy(module), decay, 0
+        self._averages, self._current = list(self.module.parameters()), list(module.parameters())
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Take in the current weights."""
+        self.n_updates += 1
+        decay = min(self.decay, self.n_updates / (self.n_updates + 9))
+        torch._foreach_lerp_(self._averages, self._current, 1 - decay)
+
+
 def train_members(
     module: torch.nn.Module,
-    member_losses: MemberLosses,
+    member_losses: Callable[[torch.nn.Module], MemberLosses],
     data: Sequence[torch.Tensor],
     train_rows: torch.Tensor,
     val_data: Sequence[torch.Tensor],
     val_rows: torch.Tensor,
+    plan: TrainingPlan,
+    generators: Sequence[torch.Generator],
     *,
-    epochs: int,
-    batch_size: int,
-    learning_rate: float,
-    weight_decay: float,
-    generator: torch.Generator,
-    calibrate: Callable[[], None] | None = None,
+    calibrate: Callable[[torch.nn.Module], None] | None = None,
     on_epoch: EpochCallback | None = None,
     label: str = "training",
 ) -> TrainingCurves:
-    """Train with Adam for a number of epochs.
+    """Train with Adam as planned.
 
     Parameters
     ----------
     module : torch.nn.Module
-        What is trained, in place. Put into `eval` mode for validation and when done.
+        What is trained, in place.
     member_losses : callable
-        Takes the tensors of a batch, each [n_members, batch, ...], and returns the mean loss of every member [n_members] in nats.
+        Makes of a module the function that takes the tensors of a batch, each [n_members, batch, ...], to the mean loss of every member
+        [n_members] in nats.
     data, val_data : sequences of tensors [n, ...]
         Resident on the device; batches are drawn from them by index.
     train_rows, val_rows : integer tensors [n_members, n]
         The rows every member learns from and is validated on.
+    generators : sequence of torch.Generator
+        Source of every member's shuffles (on the CPU).
     calibrate : callable, optional
-        Called before every validation, in training mode: estimates the statistics of normalisation layers.
+        Called before every validation with what is validated: estimates the statistics of normalisation layers.
     on_epoch : callable, optional
-        Called after every epoch with its number and the validation losses [n_members].
-    generator : torch.Generator
-        Source of the shuffles (on the CPU).
+        Called after every epoch with its number, the module that was validated (in `eval` mode) and the validation losses [n_members].
 
     Returns
     -------
     TrainingCurves
-        If every member becomes non-finite the training stops early and the remaining losses are NaN.
     """
-    optimizer = torch.optim.Adam(module.parameters(), lr=learning_rate, weight_decay=weight_decay)
+    parameters = list(module.parameters())
+    optimizer = torch.optim.Adam(parameters, lr=plan.learning_rate, weight_decay=plan.weight_decay, fused=True)
     n_members, n_train = train_rows.shape
-    batch_size = min(batch_size, n_train)
-    curves = TrainingCurves(*(np.full((epochs + 1, n_members), np.nan) for _ in range(2)))
+    batch_size = min(plan.batch_size, n_train)
+    n_steps = n_train // batch_size
+    schedule = None
+    if plan.one_cycle:
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, plan.learning_rate, total_steps=plan.epochs * n_steps + 1, pct_start=WARM_UP
+        )
+    average = WeightAverage(module, plan.averaging) if plan.averaging else None
+    validated = module if average is None else average.module
+    curves = TrainingCurves(*(np.full((plan.epochs + 1, n_members), np.nan) for _ in range(2)))
+    losses_of_batch, losses_of_validated = member_losses(module), member_losses(validated)
+    lowest, epochs_since = np.full(n_members, np.inf), np.zeros(n_members, dtype=int)
 
     def validate(epoch: int) -> np.ndarray:
         if calibrate is not None:
-            calibrate()
-        module.eval()
-        curves.val[epoch + 1] = mean_losses(member_losses, val_data, val_rows).cpu().numpy()
+            calibrate(validated)
+        validated.eval()
+        done = epochs_since >= plan.patience if plan.patience else np.zeros(n_members, dtype=bool)
+        curves.val[epoch + 1] = np.where(done, np.nan, mean_losses(losses_of_validated, val_data, val_rows).cpu().numpy())
         return curves.val[epoch + 1]
 
     validate(-1)
-    curves.train[0] = mean_losses(member_losses, data, train_rows).cpu().numpy()
+    curves.train[0] = mean_losses(losses_of_validated, data, train_rows).cpu().numpy()
     last_logged = time.monotonic()
-    progress = tqdm(range(epochs), desc=label, unit="epoch", disable=None)
+    progress = tqdm(range(plan.epochs), desc=label, unit="epoch", disable=None)
     for epoch in progress:
         module.train()
-        shuffles = [torch.randperm(n_train, generator=generator) for _ in range(n_members)]
+        shuffles = [torch.randperm(n_train, generator=generator) for generator in generators]
         rows = torch.gather(train_rows, 1, torch.stack(shuffles).to(train_rows.device))
-        # A last partial batch would weigh its events more and mislead batch norm; every shuffle leaves out other events.
-        batches = rows[:, : n_train // batch_size * batch_size].split(batch_size, dim=1)
         summed = torch.zeros(n_members, device=rows.device)
-        for batch in batches:
-            losses = member_losses(*(tensor[batch] for tensor in data))
+        # A last partial batch would weigh its events more and mislead batch norm; every shuffle leaves out other events.
+        for batch in rows[:, : n_steps * batch_size].split(batch_size, dim=1):
+            losses = losses_of_batch(*(tensor[batch] for tensor in data))
             optimizer.zero_grad(set_to_none=True)
             losses.sum().backward()
+            if plan.gradient_clip:
+                clip_members(parameters, plan.gradient_clip)
             optimizer.step()
+            if schedule is not None:
+                schedule.step()
+            if average is not None:
+                average.update()
             summed += losses.detach()
-        curves.train[epoch + 1] = (summed / len(batches)).cpu().numpy()
         val_losses = validate(epoch)
-        means = curves.train[epoch + 1].mean(), val_losses.mean()
+        curves.train[epoch + 1] = np.where(np.isnan(val_losses), np.nan, (summed / n_steps).cpu().numpy())
+        mean = [
+            float(np.nanmean(values)) if np.isfinite(values).any() else np.nan for values in (curves.train[epoch + 1], val_losses)
+        ]
         level = logging.INFO if time.monotonic() - last_logged > SECONDS_BETWEEN_LOGS else logging.DEBUG
         last_logged = time.monotonic() if level == logging.INFO else last_logged
-        logger.log(level, "%s: epoch %d of %d, training loss %.4f, validation loss %.4f nats", label, epoch, epochs, *means)
-        progress.set_postfix(train=f"{means[0]:.4f}", val=f"{means[1]:.4f}")
+        logger.log(level, "%s: epoch %d of %d, training loss %.4f, validation loss %.4f nats", label, epoch, plan.epochs, *mean)
+        progress.set_postfix(train=f"{mean[0]:.4f}", val=f"{mean[1]:.4f}")
         if on_epoch is not None:
-            on_epoch(epoch, val_losses)
-        if not np.isfinite(val_losses).any() and not np.isfinite(curves.train[epoch + 1]).any():
+            on_epoch(epoch, validated, val_losses)
+        better = val_losses < lowest
+        lowest, epochs_since = np.where(better, val_losses, lowest), np.where(better, 0, epochs_since + 1)
+        if not np.isfinite(val_losses).any() and not torch.isfinite(summed).any():
             logger.warning("%s: the losses are not finite after epoch %d; training stops here", label, epoch)
+            break
+        if plan.patience and (epochs_since >= plan.patience).all():
+            logger.info("%s: no lower validation loss for %d epochs; training stops after epoch %d", label, plan.patience, epoch)
             break
     return curves
