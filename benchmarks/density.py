@@ -1,0 +1,167 @@
+"""Density estimation: the baseline against the project, epoch by epoch in turn, one process each.
+
+    python benchmarks/density.py --features_file pythia_dijets.features.h5 --extra_bkg_file pythia_dijets_extra_inneronly.features.h5
+
+Prints a table, writes density.json and density.png (loss against wall time) beside this script. The two-sample AUC is that of boosted
+trees telling 100 000 samples from true SR background, half to train and half to test.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+import common
+import numpy as np
+import torch
+
+N_SAMPLES, N_TIMED = 100_000, 400_000
+
+
+def events(folder: Path):
+    """Training and validation features and masses in the flow's space, the true SR background, and the preprocessing."""
+    from density_estimation import DensityPreprocessing
+    from event_source import EventSource, FeatureShift
+
+    source = EventSource(folder, FeatureShift(), 1, (3.3, 3.7), separate_val_set=True)
+    train, val = source.sideband()
+    preprocessing = DensityPreprocessing.fit(train[:, 1:-1], use_logit=True)
+    sets = [preprocessing.inside(part, "events") for part in (train, val)]
+    truth = np.concatenate([part[part[:, -1] == 0] for part in (source.extra_background(), source.test())])
+    arrays = [(preprocessing.scaler.transform(part[:, 1:-1]), part[:, :1]) for part in sets]
+    return *arrays, np.random.default_rng(0).permutation(truth)[:, :-1], preprocessing.scaler
+
+
+def judge(losses: list[float], load, sample, log_prob, X_val, m_val, truth, scaler) -> None:
+    """Time log-prob and sampling, and test one epoch and ten epochs together against the truth."""
+    best = np.argsort(losses)[:10]
+    load(int(best[0]))
+    start = time.perf_counter()
+    log_prob(X_val[:N_TIMED], m_val[:N_TIMED])
+    log_prob_rate = min(N_TIMED, len(X_val)) / (time.perf_counter() - start)
+    m = truth[np.arange(N_TIMED) % len(truth), :1]
+    samples, elapsed = [], 0.0
+    for i, epoch in enumerate(best):
+        load(int(epoch))
+        start = time.perf_counter()
+        samples.append(scaler.inverse_transform(sample(m[i :: len(best)])))
+        elapsed += time.perf_counter() - start
+    mixture = np.column_stack([np.concatenate([m[i :: len(best)] for i in range(len(best))]), np.concatenate(samples)])
+    load(int(best[0]))
+    single = np.column_stack([m[:N_SAMPLES], scaler.inverse_transform(sample(m[:N_SAMPLES]))])
+    mixture = np.random.default_rng(0).permutation(mixture)[:N_SAMPLES]
+    auc = {
+        name: [common.two_sample_auc(s, truth[:N_SAMPLES], seed) for seed in range(3)]
+        for name, s in (("one", single), ("ten", mixture))
+    }
+    common.report({"log_prob_per_s": log_prob_rate, "samples_per_s": N_TIMED / elapsed, "sampling_s": elapsed, "auc": auc,
+                   "peak_MB": common.peak_memory()})  # fmt: skip
+
+
+def work(kind: str, folder: Path, epochs: int, seed: int) -> None:
+    """One side of the comparison, in a process of its own."""
+    (X, m), (X_val, m_val), truth, scaler = events(folder)
+    losses, states = [], []
+    torch.manual_seed(seed)
+    if kind == "baseline":
+        import baseline
+
+        common.wait_for_turn()
+        for seconds, val_loss, state in baseline.train_flow(X, m, X_val, m_val, epochs):
+            common.report({"seconds": seconds, "val_loss": val_loss})
+            losses.append(val_loss)
+            states.append(state)
+            common.wait_for_turn()
+        flow = baseline.build_flow(X.shape[1])
+        judge(losses, lambda e: flow.load_state_dict(states[e]), lambda m: baseline.sample(flow, m),
+              lambda x, m: baseline.log_prob(flow, x, m), X_val, m_val, truth, scaler)  # fmt: skip
+        return
+
+    import run_ANODE_training as stage
+    from command_line import arguments
+    from data_handler import read_config
+    from density_estimation import CONFIG_KEYS
+    from models.flow import ConditionalNormalizingFlow
+
+    args = arguments(stage.FLAGS)
+    config = read_config(common.ROOT / args.config_file, ConditionalNormalizingFlow, CONFIG_KEYS)
+    flow = ConditionalNormalizingFlow(**config, num_inputs=X.shape[1], epochs=args.epochs, batch_size=args.batch_size,
+                                      patience=args.patience, random_state=seed, device="cpu")  # fmt: skip
+    start = time.perf_counter()
+
+    def on_epoch(epoch: int, module: torch.nn.Module, val_loss: float) -> None:
+        nonlocal start
+        common.report({"seconds": time.perf_counter() - start, "val_loss": val_loss})
+        losses.append(val_loss)
+        states.append({name: value.clone() for name, value in module.state_dict().items()})
+        common.wait_for_turn()
+        start = time.perf_counter()
+
+    common.wait_for_turn()
+    start = time.perf_counter()
+    flow.fit(X, m, X_val, m_val, on_epoch=on_epoch)
+    rng = np.random.default_rng(seed)
+    judge(losses, lambda e: flow.module_.load_state_dict(states[e]), lambda m: flow.sample(m, rng), flow.predict_log_proba,
+          X_val, m_val, truth, scaler)  # fmt: skip
+
+
+def main() -> None:
+    """Alternate the two workers, then compare."""
+    parser = common.parser(__doc__)
+    parser.add_argument("--epochs", type=int, default=30, metavar="N", help="epochs of the baseline (default 30)")
+    args = parser.parse_args()
+    folder = Path(args.work_dir) / "separated_data"
+    common.separate(args.features_file, args.extra_bkg_file, folder, args.seed)
+    script = str(Path(__file__))
+    answers = common.alternate(
+        [[script, kind, str(folder), str(args.epochs), str(args.seed)] for kind in ("baseline", "project")]
+    )
+    curves = [list(common.steps_of(side)) for side in answers]
+    finals = [side[-1] for side in answers]
+    target = min(step["val_loss"] for step in curves[0])
+    needed = [common.seconds_to_reach(target, side) for side in curves]
+    rows = [("", "baseline", "project", "ratio")]
+
+    def row(name: str, values: list[float], form: str = "{:.3g}", ratio: bool = True) -> None:
+        rows.append((name, *(form.format(v) for v in values), f"{values[0] / values[1]:.3g}" if ratio else ""))
+
+    row("seconds per epoch (median)", [float(np.median([s["seconds"] for s in side])) for side in curves])
+    row(f"seconds to the baseline's lowest validation loss, {target:.4f}", needed)
+    row("seconds of the whole training", [sum(s["seconds"] for s in side) for side in curves])
+    row("lowest validation loss (nats)", [min(s["val_loss"] for s in side) for side in curves], "{:.4f}", False)
+    for name in ("one", "ten"):
+        row(
+            f"two-sample AUC, {name} epoch(s), mean of 3 tests", [float(np.mean(f["auc"][name])) for f in finals], "{:.4f}", False
+        )
+    row("log-prob, events per second", [f["log_prob_per_s"] for f in finals])
+    row("sampling, events per second", [f["samples_per_s"] for f in finals])
+    row("seconds for 400 000 samples from ten epochs", [f["sampling_s"] for f in finals])
+    row("peak memory (MB)", [f["peak_MB"] for f in finals])
+    common.write("density", {"baseline": answers[0], "project": answers[1], "target": target, "seconds_to_target": needed}, rows)
+    draw(curves)
+
+
+def draw(curves) -> None:
+    """Validation loss against wall time."""
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(6.4, 4), layout="constrained")
+    for name, side in zip(("baseline", "project"), curves, strict=True):
+        axes.plot(np.cumsum([s["seconds"] for s in side]), [s["val_loss"] for s in side], marker=".", label=name)
+    lowest = min(s["val_loss"] for side in curves for s in side)
+    axes.set(
+        xlabel="wall time (s)",
+        ylabel=r"validation loss, $-\log p(x|m)$ (nats)",
+        xscale="log",
+        ylim=(lowest - 0.005, lowest + 0.1),
+    )
+    axes.legend()
+    figure.savefig(common.HERE / "density.png", dpi=120)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 1 and sys.argv[1] in ("baseline", "project"):
+        work(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))
+    else:
+        main()
