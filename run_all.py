@@ -23,7 +23,6 @@ from __future__ import annotations
 import logging
 from argparse import Namespace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import run_ANODE_evaluation as anode_evaluation
 import run_ANODE_training as density
@@ -31,13 +30,9 @@ import run_classifier_data_creation as creation
 import run_classifier_training as training
 from command_line import arguments, flag, pick, run_script, switch
 
-if TYPE_CHECKING:
-    from event_source import EventSource
-
 logger = logging.getLogger(__name__)
 
 MODES = ("CATHODE", "ANODE", "CWoLa", "idealized_AD", "supervised")
-WITH_DENSITY_ESTIMATOR = ("CATHODE", "ANODE")
 SHARED = ("data_dir", "datashift", "random_shift", "seed", "device", "verbose")
 # Flags of stage 3 and stage 4 that run_all takes under the prefix --cf_.
 DENSITY = ("epochs", "batch_size", "patience", "no_logit")
@@ -64,9 +59,11 @@ FLAGS = [
 
 def main(args: Namespace) -> None:
     """Check what can be checked at once, then run the mode's stages and evaluate."""
+    from run_checks import check_run
+
     save_dir = Path(args.save_dir or f"{args.mode}_results/")
     stages = plan(args, save_dir)
-    check_inputs(args, save_dir)
+    check_run(args, save_dir)
     for stage, stage_args in stages:
         logger.info("%s", stage.__name__)
         stage.main(stage_args)
@@ -109,80 +106,6 @@ def density_stages(args: Namespace, inner: tuple[bool, ...], options: dict) -> l
         return []
     trained = {name: getattr(args, f"DE_{name}") for name in DENSITY}
     return [(density, arguments(density.FLAGS, **options, **trained, inner_model=value)) for value in inner]
-
-
-def check_inputs(args: Namespace, save_dir: Path) -> None:
-    """Find out in the first seconds what would otherwise fail after an hour: configuration, the mode's files, the folder.
-
-    Raises
-    ------
-    InputError
-    """
-    import classifier_training
-    import density_estimation
-    from data_handler import missing_files, read_config, writable_folder
-    from event_source import EventSource, FeatureShift
-    from models.arrays import pick_device
-    from models.classifier import NeuralNetworkClassifier
-    from models.flow import ConditionalNormalizingFlow
-    from models.persistence import InputError
-
-    read_config(Path(args.DE_config_file), ConditionalNormalizingFlow, density_estimation.CONFIG_KEYS)
-    read_config(Path(args.cf_config_file), NeuralNetworkClassifier, classifier_training.CONFIG_KEYS)
-    pick_device(args.device)
-    if args.mode != "CATHODE" and args.cf_external_samples:
-        raise InputError("--cf_external_samples replaces the density estimator of the CATHODE mode, no other")
-    if args.mode == "CWoLa" and not args.cf_SR_min < args.cf_SR_center < args.cf_SR_max:
-        raise InputError(
-            f"--cf_SR_center {args.cf_SR_center:g} lies outside the signal region, it cannot tell the two strips apart"
-        )
-    needed = (
-        ["X_test", "preds_matris"] if args.cf_skip_train else ["X_train", "X_validation", "X_test"] if args.cf_skip_create else []
-    )
-    if needed and (args.mode != "ANODE" or args.cf_skip_train):
-        if absent := missing_files(save_dir, needed):
-            raise InputError(f"{save_dir / absent[0]}.npy: no such file, the stage that writes it cannot be skipped")
-    else:
-        shift = FeatureShift(args.datashift, args.random_shift)
-        region = (args.cf_SR_min, args.cf_SR_max)
-        check_events(args, EventSource(Path(args.data_dir), shift, args.seed, region, args.cf_separate_val_set))
-        if args.DE_skip and args.mode in WITH_DENSITY_ESTIMATOR and not args.cf_external_samples:
-            for name in (args.DE_file_name, f"{args.DE_file_name}_inner")[: 1 + (args.mode == "ANODE")]:
-                density_estimation.best_model_paths(save_dir, name)
-    writable_folder(save_dir)
-
-
-def check_events(args: Namespace, source: EventSource) -> None:
-    """Whether the folder of separated events has what the mode needs.
-
-    Raises
-    ------
-    InputError
-    """
-    from classifier_data import load_external_samples
-    from evaluation_utils import MIN_BACKGROUND
-    from models.persistence import InputError
-
-    test = source.test()
-    labels = test[:, -1]
-    if args.cf_external_samples:
-        load_external_samples([Path(path) for path in args.cf_external_samples], test.shape[1] - 2, source.sr_range)
-    if (labels == 1).sum() == 0 or (labels == 0).sum() < MIN_BACKGROUND:
-        raise InputError(
-            f"{args.data_dir}: the test events are {(labels == 1).sum()} signal and {(labels == 0).sum()} background, "
-            f"a SIC needs signal and at least {MIN_BACKGROUND} background events"
-        )
-    if args.mode != "supervised" or not args.cf_extra_bkg:
-        source.signal_region()
-    if args.mode in WITH_DENSITY_ESTIMATOR and not args.DE_skip and not args.cf_external_samples:
-        source.sideband()
-    if args.mode == "CWoLa":
-        source.strips()
-    if args.mode in ("idealized_AD", "supervised") and args.cf_extra_bkg:
-        source.extra_background()
-    extra_signal = source.extra_signal() if args.mode == "supervised" or not args.no_extra_signal else None
-    if args.mode == "supervised" and extra_signal is None:
-        raise InputError(f"{args.data_dir}: no innerdata_extrasig*.npy with events, supervised training needs extra signal")
 
 
 def evaluate(mode: str, save_dir: Path) -> None:
