@@ -21,6 +21,7 @@ from models.flow import ConditionalNormalizingFlow
 from models.persistence import InputError, load_array, load_json, save_json, save_weights
 from models.scalers import ExtPipeline, make_scaler, scaler_from_dict, scaler_to_dict
 
+MIN_STEPS_PER_EPOCH = 40
 LARGEST_LOG = 700.0  # exp of it is still a float64
 
 logger = logging.getLogger(__name__)
@@ -108,6 +109,17 @@ class DensityPreprocessing:
         return float(np.mean(reference - own))
 
 
+def default_batch_size(n_train: int) -> int:
+    """Events per step: 1024 are fast and accurate, but a small sample needs its steps more than full batches.
+
+    Examples
+    --------
+    >>> [default_batch_size(n) for n in (1_500, 20_000, 480_000)]
+    [64, 500, 1024]
+    """
+    return min(max(n_train // MIN_STEPS_PER_EPOCH, 64), 1024)
+
+
 def epoch_path(folder: Path, name: str, epoch: int) -> Path:
     """Where the weights of one epoch are kept."""
     return Path(folder) / f"{name}_epoch_{epoch}.par"
@@ -123,7 +135,7 @@ def train_density_estimator(
     use_logit: bool,
     shift: FeatureShift,
     epochs: int,
-    batch_size: int,
+    batch_size: int | None,
     patience: int,
     seed: int,
     device: str,
@@ -142,7 +154,7 @@ def train_density_estimator(
         **config,
         num_inputs=preprocessing.n_features,
         epochs=epochs,
-        batch_size=batch_size,
+        batch_size=batch_size or default_batch_size(len(train)),
         patience=patience,
         random_state=seed,
         device=device,

@@ -34,7 +34,12 @@ MODEL_FILE_NAME = flag(
 )
 FLAGS = [
     flag("epochs", type=positive_int, default=20, metavar="N", help="passes over the training events"),
-    flag("batch_size", type=positive_int, default=1024, metavar="N", help="events per step"),
+    flag(
+        "batch_size",
+        type=positive_int,
+        metavar="N",
+        help="events per step (default: 1024, fewer where an epoch would have less than 40 steps)",
+    ),
     flag(
         "patience",
         type=whole_number,

@@ -81,13 +81,21 @@ def work(kind: str, folder: Path, epochs: int, seed: int) -> None:
     import run_ANODE_training as stage
     from command_line import arguments
     from data_handler import read_config
-    from density_estimation import CONFIG_KEYS
+    from density_estimation import CONFIG_KEYS, default_batch_size
     from models.flow import ConditionalNormalizingFlow
 
     args = arguments(stage.FLAGS)
     config = read_config(common.ROOT / args.config_file, ConditionalNormalizingFlow, CONFIG_KEYS)
-    flow = ConditionalNormalizingFlow(**config, num_inputs=X.shape[1], epochs=args.epochs, batch_size=args.batch_size,
-                                      patience=args.patience, random_state=seed, device="cpu")  # fmt: skip
+    batch_size = args.batch_size or default_batch_size(len(X))
+    flow = ConditionalNormalizingFlow(
+        **config,
+        num_inputs=X.shape[1],
+        epochs=args.epochs,
+        batch_size=batch_size,
+        patience=args.patience,
+        random_state=seed,
+        device="cpu",
+    )
     start = time.perf_counter()
 
     def on_epoch(epoch: int, module: torch.nn.Module, val_loss: float) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 MODULES = (
     "classifier_training",
+    "density_estimation",
     "evaluation_utils",
     "lhco_events",
     "models.classifier",
