@@ -26,7 +26,7 @@ def events(folder: Path):
 
     source = EventSource(folder, FeatureShift(), 1, (3.3, 3.7), separate_val_set=True)
     train, val = source.sideband()
-    preprocessing = DensityPreprocessing.fit(train[:, 1:-1], use_logit=True)
+    preprocessing = DensityPreprocessing.fit(train[:, 1:-1], use_logit=True, shift=source.shift)
     sets = [preprocessing.inside(part, "events") for part in (train, val)]
     truth = np.concatenate([part[part[:, -1] == 0] for part in (source.extra_background(), source.test())])
     arrays = [(preprocessing.scaler.transform(part[:, 1:-1]), part[:, :1]) for part in sets]
