@@ -62,7 +62,7 @@ def damage(path: Path, kind: str) -> str:
         path.write_bytes(b"not an array")
         return "not a complete .npy file"
     if kind == "objects":
-        np.save(path, np.array([{"a": 1}], dtype=object), allow_pickle=True)
+        np.save(path, np.array([{"a": 1}], dtype=object))  # numpy pickles it; reading must refuse
         return "not a complete .npy file"
     if kind == "text":
         np.save(path, np.array([["a", "b", "c"]]))
