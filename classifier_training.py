@@ -19,7 +19,7 @@ from models.persistence import InputError, load_array, save_weights
 logger = logging.getLogger(__name__)
 
 # What the YAML file of the classifier may set; the rest are flags or follow from the data.
-CONFIG_KEYS = ("layers", "activation", "learning_rate", "weight_decay")
+CONFIG_KEYS = ("layers", "learning_rate", "weight_decay")
 N_ENSEMBLE_EPOCHS = 10
 
 
@@ -122,6 +122,7 @@ def train_classifiers(
     epochs: int,
     n_runs: int,
     batch_size: int,
+    patience: int,
     supervised: bool,
     use_class_weights: bool,
     cwola_center: float | None,
@@ -153,6 +154,7 @@ def train_classifiers(
         n_runs=n_runs,
         epochs=epochs,
         batch_size=batch_size,
+        patience=patience,
         val_split=len(arrays.validation) / (len(arrays.train) + len(arrays.validation)),
         random_state=seed,
         device=device,

@@ -121,6 +121,8 @@ def _fits(value: Any, kind: Any) -> bool:
         return isinstance(value, str) and value in get_args(kind)
     if get_origin(kind) is Sequence:
         return isinstance(value, list) and len(value) > 0 and all(_fits(item, get_args(kind)[0]) for item in value)
+    if kind is bool:
+        return isinstance(value, bool)
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return False
     if kind is int:
@@ -133,6 +135,8 @@ def _in_words(kind: Any) -> str:
         return f"one of {', '.join(get_args(kind))}"
     if get_origin(kind) is Sequence:
         return f"a list, each {_in_words(get_args(kind)[0])}"
+    if kind is bool:
+        return "true or false"
     return f"an integer from 1 to {LARGEST_INT}" if kind is int else "a number of 0 or above"
 
 

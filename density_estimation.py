@@ -40,6 +40,8 @@ CONFIG_KEYS = (
     "schedule",
     "gradient_clip",
     "averaging",
+    "precision",
+    "compile",
 )
 
 

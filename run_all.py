@@ -40,7 +40,17 @@ CREATION = (
     "n_samples", "realistic_conditional", "KDE_bandwidth", "oversampling", "no_logit", "external_samples", "SR_min", "SR_max",
     "extra_bkg", "separate_val_set",
 )  # fmt: skip
-TRAINING = ("config_file", "epochs", "n_runs", "batch_size", "use_mjj", "use_class_weights", "SR_center", "save_model")
+TRAINING = (
+    "config_file",
+    "epochs",
+    "n_runs",
+    "batch_size",
+    "patience",
+    "use_mjj",
+    "use_class_weights",
+    "SR_center",
+    "save_model",
+)
 
 FLAGS = [
     flag("mode", choices=MODES, default="CATHODE", help="what plays the background, see README"),

@@ -3,8 +3,9 @@
     python run_classifier_training.py --data_dir CATHODE_results/ --savedir CATHODE_results/ --use_class_weights --save_model
     python run_classifier_training.py --data_dir CWoLa_results/ --savedir CWoLa_results/ --CWoLa --save_model
 
-Writes loss_matris.npy, val_loss_matris.npy [n_runs, epochs], preds_matris.npy (and preds_matris_extrasig.npy) [n_runs, n_kept, n_test],
-classifier_losses_run_R.png and, with --save_model, my_classifier_epoch_E.par (the weights of all runs).
+Writes loss_matris.npy, val_loss_matris.npy [n_runs, epochs] (NaN where a run was done already), preds_matris.npy (and
+preds_matris_extrasig.npy) [n_runs, n_kept, n_test], classifier_losses_run_R.png and, with --save_model, my_classifier_epoch_E.par
+(the weights of all runs).
 """
 
 from __future__ import annotations
@@ -23,12 +24,20 @@ from command_line import (
     positive_int,
     run_script,
     switch,
+    whole_number,
 )
 
 FLAGS = [
     flag("epochs", type=positive_int, default=100, metavar="N", help="passes over the training events"),
     flag("n_runs", type=positive_int, default=10, metavar="N", help="number of independent classifiers"),
     flag("batch_size", type=positive_int, default=128, metavar="N", help="events per step"),
+    flag(
+        "patience",
+        type=whole_number,
+        default=20,
+        metavar="N",
+        help="a classifier is done after N epochs without a lower validation loss; 0: never",
+    ),
     flag("config_file", default="classifier.yml", metavar="FILE", help="YAML file with the classifier's hyperparameters"),
     switch("use_mjj", "give m_JJ to the classifier as well"),
     switch("supervised", "learn the true labels (signal or background) instead of data or sample"),
@@ -70,6 +79,7 @@ def main(args: Namespace) -> None:
         epochs=args.epochs,
         n_runs=args.n_runs,
         batch_size=args.batch_size,
+        patience=args.patience,
         supervised=args.supervised,
         use_class_weights=args.use_class_weights,
         cwola_center=args.SR_center if args.CWoLa else None,

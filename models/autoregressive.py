@@ -134,7 +134,7 @@ class Block(torch.nn.Module):
         *inner, last = zip(self.biases, self.masked_weights(), strict=True)
         for bias, weight in inner:
             hidden = torch.baddbmm(bias, hidden, weight).relu_()
-        parameters = torch.baddbmm(last[0], hidden, last[1]).unflatten(2, (-1, self.d))
+        parameters = torch.baddbmm(last[0], hidden, last[1]).to(x.dtype).unflatten(2, (-1, self.d))  # x's: autocast gives others
         z, log_det = self.transformer.forward(x, parameters)
         return z, log_det.sum(dim=2)
 

@@ -16,26 +16,74 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from models.arrays import as_matrix, member_generators, pick_device
 from models.epochs import best_epochs
-from models.persistence import InputError, load_weights
+from models.persistence import load_weights
 from models.training import TrainingPlan, train_members
 
-CHUNK = 16384
-ACTIVATIONS = {"relu": torch.nn.ReLU, "elu": torch.nn.ELU, "silu": torch.nn.SiLU}
+CHUNK = 1024  # events whose activations, for ten members, stay in cache
 
 
-class StackedLinear(torch.nn.Module):
-    """Linear layers of several members side by side: weight [n_members, in, out], bias [n_members, 1, out]."""
+class StackedNetwork(torch.nn.Module):
+    """Fully connected ReLU networks of several members side by side: weights [n_members, in, out], biases [n_members, 1, out]."""
 
-    def __init__(self, n_in: int, n_out: int, generators: Sequence[torch.Generator]) -> None:
+    def __init__(self, widths: Sequence[int], generators: Sequence[torch.Generator]) -> None:
         super().__init__()
-        bound = 1 / math.sqrt(n_in)  # the same uniform law as torch.nn.Linear's
-        self.weight, self.bias = (
-            torch.nn.Parameter(torch.stack([torch.empty(shape).uniform_(-bound, bound, generator=g) for g in generators]))
-            for shape in ((n_in, n_out), (1, n_out))
-        )
+        self.weights, self.biases = torch.nn.ParameterList(), torch.nn.ParameterList()
+        for n_in, n_out in itertools.pairwise([*widths, 1]):
+            bound = 1 / math.sqrt(n_in)  # the same uniform law as torch.nn.Linear's
+            for shape, parameters in (((n_in, n_out), self.weights), ((1, n_out), self.biases)):
+                parameters.append(torch.stack([torch.empty(shape).uniform_(-bound, bound, generator=g) for g in generators]))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.baddbmm(self.bias, x, self.weight)
+        """Logits [n_members, n] of x [n_members, n, d]."""
+        *hidden, (weight, bias) = zip(self.weights, self.biases, strict=True)
+        for w, b in hidden:
+            x = torch.baddbmm(b, x, w).relu_()
+        return (x * weight.mT).sum(dim=2) + bias[:, :, 0]  # a matrix product with one column is slower
+
+
+def losses_of(network: StackedNetwork) -> Callable[..., torch.Tensor]:
+    """The mean cross-entropy of every member (nats), of x [n_members, n, d], target and weight [n_members, n]."""
+
+    def member_losses(x: torch.Tensor, target: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        return binary_cross_entropy_with_logits(network(x), target, weight, reduction="none").mean(dim=1)
+
+    return member_losses
+
+
+def losses_and_gradients_of(network: StackedNetwork) -> Callable[..., torch.Tensor]:
+    """`losses_of` that also writes the gradients: backpropagation by hand, without allocating anything per step.
+
+    Steps are so small that autograd's bookkeeping and fresh memory would cost as much as the matrix products.
+    """
+    weights, biases = list(network.weights), list(network.biases)
+    # Batched products are slow where the result is not contiguous, as the views of the flat gradient are not.
+    products = [torch.empty_like(w, memory_format=torch.contiguous_format) for w in weights[:-1]]
+    buffers: dict[torch.Size, tuple[list[torch.Tensor], list[torch.Tensor]]] = {}
+
+    @torch.no_grad()
+    def member_losses(x: torch.Tensor, target: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        if x.shape not in buffers:
+            buffers[x.shape] = tuple([x.new_empty(*x.shape[:2], b.shape[2]) for b in biases[:-1]] for _ in range(2))
+        outputs, slopes = buffers[x.shape]
+        inputs = [x, *outputs]
+        for w, b, before, after in zip(weights[:-1], biases[:-1], inputs[:-1], outputs, strict=True):
+            torch.baddbmm(b, before, w, out=after).relu_()
+        last = weights[-1].mT
+        logits = torch.mul(inputs[-1], last, out=slopes[-1]).sum(dim=2) + biases[-1][:, :, 0]
+        losses = binary_cross_entropy_with_logits(logits, target, weight, reduction="none").mean(dim=1)
+        slope = logits.sigmoid_().sub_(target).mul_(weight).div_(x.shape[1]).unsqueeze(2)  # d(sum of losses) / d(logits)
+        torch.sum(slope, dim=1, keepdim=True, out=biases[-1].grad)
+        weights[-1].grad.copy_(torch.mul(inputs[-1], slope, out=slopes[-1]).sum(dim=1).unsqueeze(2))
+        torch.mul(slope, last, out=slopes[-1])
+        for i in reversed(range(len(outputs))):
+            slopes[i].mul_(torch.sign(outputs[i], out=outputs[i]))  # 0 where the ReLU was; its output is not needed any more
+            weights[i].grad.copy_(torch.bmm(inputs[i].mT, slopes[i], out=products[i]))
+            torch.sum(slopes[i], dim=1, keepdim=True, out=biases[i].grad)
+            if i:
+                torch.bmm(slopes[i], weights[i].mT, out=slopes[i - 1])
+        return losses
+
+    return member_losses
 
 
 class NeuralNetworkClassifier(ClassifierMixin, BaseEstimator):
@@ -46,8 +94,7 @@ class NeuralNetworkClassifier(ClassifierMixin, BaseEstimator):
     n_inputs : int
         Number of features.
     layers : sequence of int
-        Widths of the hidden layers.
-    activation : {"relu", "elu", "silu"}
+        Widths of the hidden layers (ReLU).
     n_runs : int
         Number of independent networks.
     learning_rate, weight_decay : float
@@ -62,7 +109,7 @@ class NeuralNetworkClassifier(ClassifierMixin, BaseEstimator):
 
     Attributes
     ----------
-    module_ : torch.nn.Sequential
+    module_ : StackedNetwork
         After `fit`: every network in its epoch of lowest validation loss.
     train_losses_, val_losses_ : arrays [n_epochs + 1, n_runs]
         Mean weighted cross-entropy in nats; index 0 is before training.
@@ -81,7 +128,6 @@ class NeuralNetworkClassifier(ClassifierMixin, BaseEstimator):
         self,
         n_inputs: int = 4,
         layers: Sequence[int] = (64, 64, 64),
-        activation: Literal["relu", "elu", "silu"] = "relu",
         n_runs: int = 1,
         learning_rate: float = 1e-3,
         weight_decay: float = 0.0,
@@ -94,7 +140,6 @@ class NeuralNetworkClassifier(ClassifierMixin, BaseEstimator):
     ) -> None:
         self.n_inputs = n_inputs
         self.layers = layers
-        self.activation = activation
         self.n_runs = n_runs
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
@@ -157,13 +202,6 @@ class NeuralNetworkClassifier(ClassifierMixin, BaseEstimator):
             if on_epoch is not None:
                 on_epoch(epoch, self, val_losses)
 
-        def losses_of(module: torch.nn.Module) -> Callable[..., torch.Tensor]:
-            def member_losses(x: torch.Tensor, target: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-                logits = module(x).squeeze(2)
-                return binary_cross_entropy_with_logits(logits, target, weight, reduction="none").mean(dim=1)
-
-            return member_losses
-
         curves = train_members(
             self.module_,
             losses_of,
@@ -173,6 +211,7 @@ class NeuralNetworkClassifier(ClassifierMixin, BaseEstimator):
             val_rows,
             TrainingPlan(self.epochs, self.batch_size, self.learning_rate, self.weight_decay, patience=self.patience),
             generators,
+            gradients=losses_and_gradients_of,
             on_epoch=keep_best,
             label="classifier",
         )
@@ -200,7 +239,7 @@ class NeuralNetworkClassifier(ClassifierMixin, BaseEstimator):
         scores = np.empty((self.n_runs, len(X)), dtype=np.float32)
         for start in range(0, len(X), CHUNK):
             x = torch.as_tensor(X[start : start + CHUNK], dtype=torch.float32, device=pick_device(self.device))
-            scores[:, start : start + CHUNK] = torch.sigmoid(self.module_(x.expand(self.n_runs, -1, -1))).squeeze(2).cpu().numpy()
+            scores[:, start : start + CHUNK] = torch.sigmoid(self.module_(x.expand(self.n_runs, -1, -1))).cpu().numpy()
         return scores
 
     def predict(self, X: np.ndarray) -> np.ndarray:
@@ -212,14 +251,8 @@ class NeuralNetworkClassifier(ClassifierMixin, BaseEstimator):
         signal = self.predict(X)
         return np.stack([1 - signal, signal], axis=1)
 
-    def _build(self, generators: Sequence[torch.Generator]) -> torch.nn.Sequential:
-        if self.activation not in ACTIVATIONS:
-            raise InputError(f"activation must be one of {', '.join(ACTIVATIONS)}, not {self.activation!r}")
-        widths = [self.n_inputs, *self.layers, 1]
-        steps: list[torch.nn.Module] = []
-        for n_in, n_out in itertools.pairwise(widths):
-            steps += [StackedLinear(n_in, n_out, generators), ACTIVATIONS[self.activation]()]
-        return torch.nn.Sequential(*steps[:-1])
+    def _build(self, generators: Sequence[torch.Generator]) -> StackedNetwork:
+        return StackedNetwork([self.n_inputs, *self.layers], generators)
 
     def _tensors(self, X: np.ndarray, y: np.ndarray | None, weight: np.ndarray | None) -> list[torch.Tensor]:
         X = as_matrix(X, width=self.n_inputs)

@@ -1,7 +1,8 @@
 """The one training loop: several independent members of one stacked module learn side by side from resident data.
 
 Flows and classifiers are stacks alike: every weight is [n_members, ...]. Every member has its own rows to learn from, its own shuffles
-and its own loss; the members share nothing but the clock.
+and its own loss; the members share nothing but the clock. While they learn, all weights lie in one tensor [n_members, n_weights], so that
+optimizer, clipping and averaging are a few operations on it, however many layers there are.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ logger = logging.getLogger(__name__)
 MemberLosses = Callable[..., torch.Tensor]
 EpochCallback = Callable[[int, torch.nn.Module, np.ndarray], None]
 SECONDS_BETWEEN_LOGS = 30  # where no progress bar is seen, in a batch log
+STEPS_GATHERED = 32  # whose events are fetched together
+EVENTS_VALIDATED = 4096  # members times events per chunk of validation: their activations stay in cache
+ALIGNMENT = 16  # floats; every weight begins on a cache line
 WARM_UP = 0.2  # share of a one-cycle schedule in which the learning rate rises
 
 
@@ -65,37 +69,75 @@ class TrainingCurves:
 
 
 @torch.no_grad()
-def mean_losses(member_losses: MemberLosses, data: Sequence[torch.Tensor], rows: torch.Tensor, chunk: int = 4096) -> torch.Tensor:
+def mean_losses(member_losses: MemberLosses, data: Sequence[torch.Tensor], rows: torch.Tensor) -> torch.Tensor:
     """Mean loss of every member over its `rows` [n_members, n], in chunks that stay in cache."""
     total = torch.zeros(len(rows), dtype=torch.float64, device=rows.device)
-    for part in rows.split(chunk, dim=1):
+    for part in rows.split(max(1, EVENTS_VALIDATED // len(rows)), dim=1):
         total += member_losses(*(tensor[part] for tensor in data)).double() * part.shape[1]
     return total / rows.shape[1]
 
 
 @torch.no_grad()
-def clip_members(parameters: Sequence[torch.Tensor], largest: float) -> None:
-    """Scale the gradient of every member, separately, to a norm of at most `largest`."""
-    gradients = [p.grad for p in parameters]
-    squares = torch.stack([g.flatten(1).square().sum(dim=1) for g in gradients]).sum(dim=0)
-    factor = (largest / (squares.sqrt() + 1e-12)).clamp(max=1)
-    for g in gradients:
-        g.mul_(factor.view(-1, *[1] * (g.dim() - 1)))
+def flatten_parameters(module: torch.nn.Module) -> torch.nn.Parameter:
+    """Move all weights of a stack into one tensor [n_members, n_weights], and their gradients into its gradient.
+
+    The module's own parameters and their `.grad` become views of it.
+    """
+    parameters = list(module.parameters())
+    n_members = len(parameters[0])
+    sizes = [p[0].numel() for p in parameters]
+    starts = np.cumsum([0, *(-(-size // ALIGNMENT) * ALIGNMENT for size in sizes)])
+    flat = torch.nn.Parameter(parameters[0].new_zeros(n_members, int(starts[-1])))
+    flat.grad = torch.zeros_like(flat)
+    for parameter, start, size in zip(parameters, starts, sizes, strict=False):
+        view, gradient = (t[:, start : start + size].view(parameter.shape) for t in (flat.data, flat.grad))
+        parameter.data = view.copy_(parameter)
+        parameter.grad = gradient
+    return flat
+
+
+@torch.no_grad()
+def clip_members(gradient: torch.Tensor, largest: float) -> None:
+    """Scale the gradient [n_members, n_weights] of every member, separately, to a norm of at most `largest`."""
+    norm = torch.linalg.vector_norm(gradient, dim=1, keepdim=True)
+    gradient.mul_((largest / (norm + 1e-12)).clamp_(max=1))
 
 
 class WeightAverage:
-    """Exponential average of a module's parameters; young averages forget faster, so that the initial weights do not linger."""
+    """Exponential average of a module's weights; young averages forget faster, so that the initial weights do not linger."""
 
-    def __init__(self, module: torch.nn.Module, decay: float) -> None:
+    def __init__(self, module: torch.nn.Module, weights: torch.Tensor, decay: float) -> None:
         self.module, self.decay, self.n_updates = copy.deepcopy(module), decay, 0
-        self._averages, self._current = list(self.module.parameters()), list(module.parameters())
+        self._average, self._current = flatten_parameters(self.module), weights
 
     @torch.no_grad()
     def update(self) -> None:
         """Take in the current weights."""
         self.n_updates += 1
         decay = min(self.decay, self.n_updates / (self.n_updates + 9))
-        torch._foreach_lerp_(self._averages, self._current, 1 - decay)
+        self._average.lerp_(self._current, 1 - decay)
+
+
+def by_autograd(losses: MemberLosses, module: torch.nn.Module) -> MemberLosses:
+    """The same losses of `module`, also writing the gradient of their sum into every parameter's `.grad`, in place."""
+    parameters = list(module.parameters())
+    gradients = [parameter.grad for parameter in parameters]
+
+    def losses_and_gradients(*batch: torch.Tensor) -> torch.Tensor:
+        result = losses(*batch)
+        torch._foreach_copy_(gradients, torch.autograd.grad(result.sum(), parameters))
+        return result.detach()
+
+    return losses_and_gradients
+
+
+def compiler_works() -> bool:
+    """Whether `torch.compile` finds what it needs here; tried on a small function."""
+    try:
+        torch.compile(lambda x: x.sin() + 1)(torch.zeros(8))
+    except Exception:  # whatever a missing or broken tool chain raises
+        return False
+    return True
 
 
 def train_members(
@@ -108,6 +150,7 @@ def train_members(
     plan: TrainingPlan,
     generators: Sequence[torch.Generator],
     *,
+    gradients: Callable[[torch.nn.Module], MemberLosses] | None = None,
     calibrate: Callable[[torch.nn.Module], None] | None = None,
     on_epoch: EpochCallback | None = None,
     label: str = "training",
@@ -127,6 +170,9 @@ def train_members(
         The rows every member learns from and is validated on.
     generators : sequence of torch.Generator
         Source of every member's shuffles (on the CPU).
+    gradients : callable, optional
+        Like `member_losses`, but what it makes also writes the gradient of the summed losses into every parameter's `.grad`, in place;
+        autograd by default.
     calibrate : callable, optional
         Called before every validation with what is validated: estimates the statistics of normalisation layers.
     on_epoch : callable, optional
@@ -136,8 +182,8 @@ def train_members(
     -------
     TrainingCurves
     """
-    parameters = list(module.parameters())
-    optimizer = torch.optim.Adam(parameters, lr=plan.learning_rate, weight_decay=plan.weight_decay, fused=True)
+    weights = flatten_parameters(module)
+    optimizer = torch.optim.Adam([weights], lr=plan.learning_rate, weight_decay=plan.weight_decay, fused=True)
     n_members, n_train = train_rows.shape
     batch_size = min(plan.batch_size, n_train)
     n_steps = n_train // batch_size
@@ -146,10 +192,11 @@ def train_members(
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimizer, plan.learning_rate, total_steps=plan.epochs * n_steps + 1, pct_start=WARM_UP
         )
-    average = WeightAverage(module, plan.averaging) if plan.averaging else None
+    average = WeightAverage(module, weights, plan.averaging) if plan.averaging else None
     validated = module if average is None else average.module
     curves = TrainingCurves(*(np.full((plan.epochs + 1, n_members), np.nan) for _ in range(2)))
-    losses_of_batch, losses_of_validated = member_losses(module), member_losses(validated)
+    losses_of_validated = member_losses(validated)
+    losses_and_gradients = by_autograd(member_losses(module), module) if gradients is None else gradients(module)
     lowest, epochs_since = np.full(n_members, np.inf), np.zeros(n_members, dtype=int)
 
     def validate(epoch: int) -> np.ndarray:
@@ -170,18 +217,18 @@ def train_members(
         rows = torch.gather(train_rows, 1, torch.stack(shuffles).to(train_rows.device))
         summed = torch.zeros(n_members, device=rows.device)
         # A last partial batch would weigh its events more and mislead batch norm; every shuffle leaves out other events.
-        for batch in rows[:, : n_steps * batch_size].split(batch_size, dim=1):
-            losses = losses_of_batch(*(tensor[batch] for tensor in data))
-            optimizer.zero_grad(set_to_none=True)
-            losses.sum().backward()
-            if plan.gradient_clip:
-                clip_members(parameters, plan.gradient_clip)
-            optimizer.step()
-            if schedule is not None:
-                schedule.step()
-            if average is not None:
-                average.update()
-            summed += losses.detach()
+        steps = rows[:, : n_steps * batch_size].unflatten(1, (n_steps, batch_size)).transpose(0, 1)
+        for some_steps in steps.split(STEPS_GATHERED):
+            some_steps = some_steps.contiguous()
+            for batch in zip(*(tensor[some_steps] for tensor in data), strict=True):
+                summed += losses_and_gradients(*batch)
+                if plan.gradient_clip:
+                    clip_members(weights.grad, plan.gradient_clip)
+                optimizer.step()
+                if schedule is not None:
+                    schedule.step()
+                if average is not None:
+                    average.update()
         val_losses = validate(epoch)
         curves.train[epoch + 1] = np.where(np.isnan(val_losses), np.nan, (summed / n_steps).cpu().numpy())
         mean = [

@@ -7,8 +7,10 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
-from models.classifier import NeuralNetworkClassifier
+from models.arrays import member_generators
+from models.classifier import NeuralNetworkClassifier, losses_and_gradients_of, losses_of
 from models.persistence import save_weights
+from models.training import flatten_parameters
 
 SETTINGS = {"n_inputs": 2, "layers": (16, 16), "epochs": 6, "random_state": 3}
 
@@ -67,6 +69,21 @@ def test_patience_ends_a_run_that_no_longer_improves():
         n_epochs = int(np.isfinite(losses).sum())
         assert np.nanargmin(losses) == n_epochs - 4
         assert n_epochs < 40
+
+
+def test_gradients_by_hand_are_those_of_autograd():
+    """Losses and all gradients, to 1e-6."""
+    network = NeuralNetworkClassifier(n_runs=3, **SETTINGS)._build(member_generators(1, 3))
+    generator = torch.Generator().manual_seed(2)
+    x, weight = torch.randn(3, 50, 2, generator=generator), torch.rand(3, 50, generator=generator)
+    target = (torch.rand(3, 50, generator=generator) > 0.5).float()
+    losses = losses_of(network)(x, target, weight)
+    expected = torch.autograd.grad(losses.sum(), list(network.parameters()))
+    flatten_parameters(network)
+    torch.testing.assert_close(losses_and_gradients_of(network)(x, target, weight), losses.detach(), atol=1e-6, rtol=0)
+    for parameter, gradient in zip(network.parameters(), expected, strict=True):
+        torch.testing.assert_close(parameter.grad, gradient, atol=1e-6, rtol=0)
+        assert gradient.abs().max() > 1e-3
 
 
 def test_weights_move_the_decision():

@@ -14,7 +14,7 @@ from models.ensembles import DensityEnsemble
 from models.flow import ConditionalNormalizingFlow
 from models.persistence import InputError, save_weights
 from models.scalers import make_scaler
-from models.training import TrainingPlan, train_members
+from models.training import TrainingPlan, compiler_works, train_members
 
 SMALL = {"num_blocks": 3, "num_hidden": 16, "epochs": 3, "batch_size": 128, "learning_rate": 3e-3, "random_state": 5}
 CASES = [("MAF", "batch_norm"), ("MAF", "none"), ("RQS", "batch_norm"), ("RQS", "none")]
@@ -172,6 +172,45 @@ def test_chunks_do_not_change_the_result(monkeypatch, transform):
     for samples, log_prob in results[1:]:
         np.testing.assert_allclose(samples, results[0][0], atol=1e-5)
         np.testing.assert_allclose(log_prob, results[0][1], atol=1e-5)
+
+
+def trained_alike(**settings) -> ConditionalNormalizingFlow:
+    """A flow of the same seed and the same events, whatever else is set."""
+    X, m = moving_gaussian(2000, 2, seed=1)
+    flow = ConditionalNormalizingFlow(
+        num_inputs=2, num_blocks=2, num_hidden=16, epochs=5, batch_size=100, random_state=1, **settings
+    )
+    return flow.fit(X[:1500], m[:1500], X[1500:], m[1500:])
+
+
+@pytest.mark.parametrize("transform", ["MAF", "RQS"])
+def test_bfloat16_training_ends_where_float32_training_ends(transform):
+    """Within 0.005 nats; the trained flow itself is float32."""
+    full, half = (trained_alike(transform=transform, precision=precision) for precision in ("float32", "bfloat16"))
+    assert min(full.val_losses_) < full.val_losses_[0] - 0.1
+    assert abs(min(half.val_losses_) - min(full.val_losses_)) < 0.005
+    assert not np.array_equal(half.val_losses_, full.val_losses_)
+    assert {p.dtype for p in half.module_.parameters()} == {torch.float32}
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's compiler warns about torch's own code
+def test_compiled_training_is_eager_training():
+    """Log-prob and samples agree to 1e-3 after 75 steps that round differently."""
+    if not compiler_works():
+        pytest.skip("torch.compile needs a C++ compiler")
+    eager, compiled = (trained_alike(compile=value) for value in (False, True))
+    X, m = moving_gaussian(500, 2, seed=2)
+    np.testing.assert_allclose(compiled.predict_log_proba(X, m), eager.predict_log_proba(X, m), atol=1e-3)
+    rngs = (np.random.default_rng(3) for _ in range(2))
+    np.testing.assert_allclose(compiled.sample(m, next(rngs)), eager.sample(m, next(rngs)), atol=1e-3)
+
+
+def test_without_a_compiler_training_is_eager(monkeypatch, caplog):
+    monkeypatch.setattr(models.flow, "compiler_works", lambda: False)
+    with caplog.at_level("INFO"):
+        flow = trained_alike(compile=True)
+    assert "not compiled" in caplog.text
+    np.testing.assert_array_equal(flow.val_losses_, trained_alike().val_losses_)
 
 
 @pytest.mark.parametrize(("transform", "normalization"), CASES)

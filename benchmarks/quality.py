@@ -1,0 +1,104 @@
+"""The README's CATHODE command with the baseline's flow and classifiers in the place of the project's: its seconds and its max SIC.
+
+    python benchmarks/quality.py --features_file pythia_dijets.features.h5 --extra_bkg_file pythia_dijets_extra_inneronly.features.h5
+
+All that is not the plain implementation (reading, preprocessing, masses, mixing, evaluation) is the project's own code, so that only flow
+and classifiers differ from what `pipeline.py` measures. The baseline trains its classifiers one after another: its time for ten is that
+of `--n_runs`, scaled. Prints a table and writes quality_seed_N.json beside this script.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import baseline
+import common
+import numpy as np
+import torch
+
+N_RUNS = 10
+
+
+class BaselineSamples:
+    """Background from the ten best epochs of a baseline flow, one call of its `sample` each."""
+
+    def __init__(self, epochs: int) -> None:
+        self.epochs = epochs
+        self.seconds: dict[str, float] = {}
+        self.val_losses: list[float] = []
+
+    def draw(self, source, sr_masses: np.ndarray, n_features: int) -> np.ndarray:
+        """Train on the sideband, then sample at masses drawn as in the project [n, 1 + d]."""
+        from density import events
+
+        from classifier_data import sample_masses
+        from data_handler import make_rng
+        from models.epochs import best_epochs
+
+        (X, m), (X_val, m_val), _, scaler = events(source.data_dir)
+        states, self.seconds["density estimator"] = [], 0.0
+        for seconds, val_loss, state in baseline.train_flow(X, m, X_val, m_val, self.epochs):
+            self.seconds["density estimator"] += seconds
+            self.val_losses.append(val_loss)
+            states.append(state)
+        start = time.perf_counter()
+        rng = make_rng(source.seed, "samples")
+        masses = sample_masses(sr_masses, 400_000, source.sr_range, 0.01, rng)
+        flow, samples = baseline.build_flow(n_features), []
+        best = best_epochs(np.array(self.val_losses), 10)
+        for i, epoch in enumerate(best):
+            flow.load_state_dict(states[epoch])
+            mine = masses[i :: len(best), None]
+            samples.append(np.column_stack([mine, scaler.inverse_transform(baseline.sample(flow, mine))]))
+        joined = np.concatenate(samples)
+        self.seconds["samples"] = time.perf_counter() - start
+        return joined[np.isfinite(joined).all(axis=1)]
+
+
+def main() -> None:
+    """Train, sample, classify, evaluate."""
+    parser = common.parser(__doc__)
+    parser.add_argument("--epochs", type=int, default=30, metavar="N", help="epochs of the flow (default 30)")
+    parser.add_argument("--cf_epochs", type=int, default=100, metavar="N", help="epochs of every classifier (default 100)")
+    parser.add_argument("--n_runs", type=int, default=3, metavar="N", help="classifiers (default 3)")
+    args = parser.parse_args()
+    import classifier_data as mixing
+    from classifier_training import event_weights
+    from evaluation_utils import evaluate_scores
+    from event_source import EventSource, FeatureShift
+    from models.epochs import best_epochs
+
+    folder = Path(args.work_dir) / "separated_data"
+    common.separate(args.features_file, args.extra_bkg_file, folder, 1)
+    torch.manual_seed(args.seed)
+    source = EventSource(folder, FeatureShift(), args.seed, (3.3, 3.7), separate_val_set=True)
+    samples = BaselineSamples(args.epochs)
+    arrays = mixing.preprocess(mixing.mix_cathode(source, samples, True, False), use_logit=False, fiducial_cut=False)
+    train, val = ((a[:, 1:-2], a[:, -2], event_weights(a, a[:, -2], True, None)) for a in (arrays.train, arrays.validation))
+    scores, elapsed = [], 0.0
+    for _ in range(args.n_runs):
+        run_scores, losses = [], []
+        for seconds, val_loss, network in baseline.train_classifier(*train, *val, epochs=args.cf_epochs):
+            elapsed += seconds
+            losses.append(val_loss)
+            with torch.no_grad():
+                run_scores.append(torch.sigmoid(network(baseline.tensors(arrays.test[:, 1:-2])[0])).squeeze(1).numpy())
+        scores.append(np.stack(run_scores)[best_epochs(np.array(losses), 10)].mean(axis=0))
+    evaluation = evaluate_scores(np.stack(scores), arrays.test[:, -1])
+    seconds = samples.seconds | {"ten classifiers": elapsed * N_RUNS / args.n_runs}
+    rows = [("baseline", f"seed {args.seed}"), *((f"{name} (s)", f"{value:.0f}") for name, value in seconds.items()),
+            ("lowest validation loss (nats)", f"{min(samples.val_losses):.4f}"),
+            (f"max SIC, median of {args.n_runs} runs", f"{evaluation.max_sic.value:.1f}"),
+            ("AUC, mean", f"{evaluation.auc.mean():.3f}")]  # fmt: skip
+    common.write(
+        f"quality_seed_{args.seed}",
+        {"seconds": seconds, "val_losses": samples.val_losses, "threads": torch.get_num_threads(), "epochs": args.epochs,
+         "cf_epochs": args.cf_epochs, "max_sic": evaluation.max_sic.value, "auc": evaluation.auc.tolist(),
+         "run_max_sic": [best.value for best in evaluation.run_max_sic]},
+        rows,
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
