@@ -64,6 +64,11 @@ def train_flow(
         yield time.perf_counter() - start, float(loss), {name: value.clone() for name, value in flow.state_dict().items()}
 
 
+def kept_name(seed: int) -> str:
+    """File in which `density.py` leaves the epochs of the flow of this seed, for `quality.py`."""
+    return f"baseline_seed_{seed}.pt"
+
+
 def train_classifier(
     X: np.ndarray, y: np.ndarray, weight: np.ndarray, X_val: np.ndarray, y_val: np.ndarray, weight_val: np.ndarray, epochs: int
 ) -> Iterator[tuple[float, float, torch.nn.Module]]:

@@ -67,12 +67,15 @@ def work(kind: str, folder: Path, epochs: int, seed: int) -> None:
     if kind == "baseline":
         import baseline
 
+        seconds_spent = 0.0
         common.wait_for_turn()
         for seconds, val_loss, state in baseline.train_flow(X, m, X_val, m_val, epochs):
             common.report({"seconds": seconds, "val_loss": val_loss})
             losses.append(val_loss)
             states.append(state)
+            seconds_spent += seconds
             common.wait_for_turn()
+        torch.save({"losses": losses, "states": states, "seconds": seconds_spent}, folder.parent / baseline.kept_name(seed))
         flow = baseline.build_flow(X.shape[1])
         judge(losses, lambda e: flow.load_state_dict(states[e]), lambda m: baseline.sample(flow, m),
               lambda x, m: baseline.log_prob(flow, x, m), X_val, m_val, truth, scaler)  # fmt: skip

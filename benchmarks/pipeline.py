@@ -1,8 +1,10 @@
-"""The README's CATHODE command, stage by stage, for 10 %, 30 % and 100 % of the events: seconds and peak memory.
+"""The README's CATHODE command, stage by stage, for 10 %, 30 % and 100 % of the events: seconds, peak memory, inputs.
 
     python benchmarks/pipeline.py --features_file pythia_dijets.features.h5 --extra_bkg_file pythia_dijets_extra_inneronly.features.h5
 
-Every stage is a process of its own. Prints a table and writes pipeline.json beside this script.
+Every stage is a process of its own; its memory is the peak above that of a process that only imports what the stage imports, its input
+the arrays it reads, as they are on disk. The last row is a million events scored by ten classifiers. Prints a table, writes pipeline.json
+beside this script.
 """
 
 from __future__ import annotations
@@ -11,14 +13,27 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import common
 import h5py
 import numpy as np
 
-FLAGS = ["--cf_separate_val_set", "--no_extra_signal", "--cf_realistic_conditional", "--cf_oversampling", "--cf_no_logit",
-         "--cf_use_class_weights", "--cf_save_model"]  # fmt: skip
+SPLIT = ["--separate_val_set", "--no_extra_signal"]
+CREATION = [*SPLIT, "--realistic_conditional", "--oversampling", "--no_logit"]
+TRAINING = [*SPLIT, "--use_class_weights", "--save_model"]
+IMPORTS = "import matplotlib.pyplot, torch, classifier_training, density_estimation, evaluation_utils"
+SCORING = """
+import sys, time, numpy as np
+from models.classifier import NeuralNetworkClassifier
+from classifier_training import weight_path
+classifier = NeuralNetworkClassifier(n_inputs=4, n_runs=10).load(weight_path(sys.argv[1], 0))
+X = np.random.default_rng(0).normal(size=(1_000_000, 4)).astype(np.float32)
+start = time.perf_counter()
+classifier.predict(X)
+print(time.perf_counter() - start)
+"""
 N_SAMPLES = 400_000
 
 
@@ -34,14 +49,34 @@ def cut(source: str, target: Path, share: float) -> None:
             frame[name] = values[rows] if len(values) == n else values
 
 
-def measure(command: list[str]) -> dict[str, float]:
-    """Seconds and peak memory (MB) of one process."""
+def measure(command: list[str], inputs: Sequence[Path] = ()) -> dict[str, float]:
+    """Seconds, peak memory and size of the inputs (MB) of one process."""
     start = time.perf_counter()
     process = subprocess.Popen([sys.executable, *command], cwd=common.ROOT)
     _, status, usage = os.wait4(process.pid, 0)
     if status:
         raise RuntimeError(f"{' '.join(command)} failed")
-    return {"seconds": time.perf_counter() - start, "peak_MB": usage.ru_maxrss / 1e3}
+    size = sum(path.stat().st_size for path in inputs) / 1e6
+    return {"seconds": time.perf_counter() - start, "peak_MB": usage.ru_maxrss / 1e3, "input_MB": size}
+
+
+def run_stages(files: list[str], folder: Path, share: float, seed: int) -> dict[str, dict[str, float]]:
+    """The four stages and the evaluation, one process each."""
+    data, results = folder / "data", folder / "results"
+    where = ["--data_dir", str(data), "--savedir", str(results), "--seed", str(seed)]
+    stages = {
+        "1: separate": measure(["run_data_preparation_LHCORD.py", "--features_file", files[0], "--extra_bkg_file", files[1], "--outdir",
+                                str(data), "--seed", "1"], [Path(path) for path in files]),
+        "2: density estimator": measure(["run_ANODE_training.py", *where, *SPLIT[:1]], sorted(data.glob("outerdata_*.npy"))),
+        "3: samples and arrays": measure(["run_classifier_data_creation.py", *where, *CREATION, "--n_samples",
+                                          str(round(share * N_SAMPLES))], sorted(data.glob("inner*.npy"))),
+    }  # fmt: skip
+    arrays = sorted(results.glob("X_*.npy"))
+    where[1] = str(results)
+    stages["4: classifiers"] = measure(["run_classifier_training.py", *where, *TRAINING], arrays)
+    evaluation = ["run_all.py", "--data_dir", str(data), "--save_dir", str(results), "--cf_skip_train"]
+    stages["evaluation"] = measure(evaluation, [results / "preds_matris.npy", results / "X_test.npy"])
+    return stages
 
 
 def main() -> None:
@@ -49,40 +84,36 @@ def main() -> None:
     parser = common.parser(__doc__)
     parser.add_argument("--shares", type=float, nargs="+", default=[0.1, 0.3, 1.0], metavar="X", help="shares of the events")
     args = parser.parse_args()
+    from evaluation_utils import full_single_evaluation
+
+    floor = measure(["-c", IMPORTS])["peak_MB"]
     results, max_sic = {}, {}
     for share in args.shares:
-        folder = (Path(args.work_dir) / f"share_{share:g}").resolve()
+        folder = (Path(args.work_dir) / f"share_{share:g}_seed_{args.seed}").resolve()
         folder.mkdir(parents=True, exist_ok=True)
         files = [str(Path(path).resolve()) for path in (args.features_file, args.extra_bkg_file)]
         if share < 1:
             for i, path in enumerate(files):
                 files[i] = str(folder / f"events_{i}.h5")
                 cut(path, Path(files[i]), share)
-        base = ["run_all.py", "--data_dir", str(folder / "data"), "--save_dir", str(folder / "results"), "--seed", str(args.seed), *FLAGS,
-                "--cf_n_samples", str(round(share * N_SAMPLES))]  # fmt: skip
-        from evaluation_utils import full_single_evaluation
-
-        results[share] = {
-            "1: separate": measure(["run_data_preparation_LHCORD.py", "--features_file", files[0], "--extra_bkg_file", files[1],
-                                    "--outdir", str(folder / "data")]),
-            "2: density estimator": measure(["run_ANODE_training.py", "--data_dir", str(folder / "data"), "--savedir",
-                                             str(folder / "results"), "--seed", str(args.seed)]),
-            "3: samples and arrays": measure([*base, "--DE_skip", "--cf_epochs", "1", "--cf_n_runs", "1"]),
-            "4: classifiers, evaluation": measure([*base, "--cf_skip_create"]),
-        }  # fmt: skip
-        best = full_single_evaluation(folder / "results", folder / "results", return_all=True).max_sic
-        max_sic[share] = best.value
-    stages = list(results[args.shares[0]])
-    rows = [("stage", *(f"{100 * share:g} %: s" for share in args.shares), *(f"{100 * share:g} %: MB" for share in args.shares))]
-    for stage in stages:
-        cells = [[f"{results[share][stage][key]:.3g}" for share in args.shares] for key in ("seconds", "peak_MB")]
-        rows.append((stage, *cells[0], *cells[1]))
+        results[share] = run_stages(files, folder, share, args.seed)
+        max_sic[share] = full_single_evaluation(folder / "results", folder / "results", return_all=True).max_sic.value
+    scoring = float(subprocess.check_output([sys.executable, "-c", SCORING, str(folder / "results")], cwd=common.ROOT))
+    rows = [("stage", *(f"{100 * share:g} %: s" for share in args.shares),
+             *(f"{100 * share:g} %: MB above imports" for share in args.shares), "input at the last share: MB")]  # fmt: skip
+    for stage, last in results[args.shares[-1]].items():
+        seconds = [f"{results[share][stage]['seconds']:.3g}" for share in args.shares]
+        memory = [f"{max(0.0, results[share][stage]['peak_MB'] - floor):.0f}" for share in args.shares]
+        rows.append((stage, *seconds, *memory, f"{last['input_MB']:.0f}"))
     rows.append(("all", *(f"{sum(v['seconds'] for v in results[share].values()):.3g}" for share in args.shares),
-                 *(f"{max(v['peak_MB'] for v in results[share].values()):.3g}" for share in args.shares)))  # fmt: skip
-    rows.append(("max SIC", *(f"{max_sic[share]:.1f}" for share in args.shares), *("" for _ in args.shares)))
-    common.write(
-        "pipeline", {"stages": {str(k): v for k, v in results.items()}, "max_sic": {str(k): v for k, v in max_sic.items()}}, rows
-    )
+                 *(f"{max(v['peak_MB'] for v in results[share].values()) - floor:.0f}" for share in args.shares), ""))  # fmt: skip
+    empty = [""] * (len(args.shares) + 1)
+    rows.append(("max SIC", *(f"{max_sic[share]:.1f}" for share in args.shares), *empty))
+    rows.append(("scoring 10^6 events", *[""] * (len(args.shares) - 1), f"{scoring:.2g}", *empty))
+    rows.append(("imports alone", *[""] * len(args.shares), *[f"{floor:.0f}"] * len(args.shares), ""))
+    content = {"stages": {str(k): v for k, v in results.items()}, "max_sic": {str(k): v for k, v in max_sic.items()},
+               "imports_MB": floor, "scoring_s": scoring, "seed": args.seed}  # fmt: skip
+    common.write("pipeline" if args.seed == 1 else f"pipeline_seed_{args.seed}", content, rows)
 
 
 if __name__ == "__main__":

@@ -23,13 +23,13 @@ N_RUNS = 10
 class BaselineSamples:
     """Background from the ten best epochs of a baseline flow, one call of its `sample` each."""
 
-    def __init__(self, epochs: int) -> None:
-        self.epochs = epochs
+    def __init__(self, epochs: int, kept: Path) -> None:
+        self.epochs, self.kept = epochs, kept
         self.seconds: dict[str, float] = {}
         self.val_losses: list[float] = []
 
     def draw(self, source, sr_masses: np.ndarray, n_features: int) -> np.ndarray:
-        """Train on the sideband, then sample at masses drawn as in the project [n, 1 + d]."""
+        """Train on the sideband, or take the epochs that `density.py` left; sample at masses drawn as in the project [n, 1 + d]."""
         from density import events
 
         from classifier_data import sample_masses
@@ -37,11 +37,13 @@ class BaselineSamples:
         from models.epochs import best_epochs
 
         (X, m), (X_val, m_val), _, scaler = events(source.data_dir)
-        states, self.seconds["density estimator"] = [], 0.0
-        for seconds, val_loss, state in baseline.train_flow(X, m, X_val, m_val, self.epochs):
-            self.seconds["density estimator"] += seconds
-            self.val_losses.append(val_loss)
-            states.append(state)
+        if self.kept.exists():
+            content = torch.load(self.kept, weights_only=True)
+            self.val_losses, states, self.seconds["density estimator"] = content["losses"], content["states"], content["seconds"]
+        else:
+            trained = list(baseline.train_flow(X, m, X_val, m_val, self.epochs))
+            self.val_losses, states = ([epoch[i] for epoch in trained] for i in (1, 2))
+            self.seconds["density estimator"] = sum(epoch[0] for epoch in trained)
         start = time.perf_counter()
         rng = make_rng(source.seed, "samples")
         masses = sample_masses(sr_masses, 400_000, source.sr_range, 0.01, rng)
@@ -73,7 +75,7 @@ def main() -> None:
     common.separate(args.features_file, args.extra_bkg_file, folder, 1)
     torch.manual_seed(args.seed)
     source = EventSource(folder, FeatureShift(), args.seed, (3.3, 3.7), separate_val_set=True)
-    samples = BaselineSamples(args.epochs)
+    samples = BaselineSamples(args.epochs, folder.parent / baseline.kept_name(args.seed))
     arrays = mixing.preprocess(mixing.mix_cathode(source, samples, True, False), use_logit=False, fiducial_cut=False)
     train, val = ((a[:, 1:-2], a[:, -2], event_weights(a, a[:, -2], True, None)) for a in (arrays.train, arrays.validation))
     scores, elapsed = [], 0.0
