@@ -146,7 +146,7 @@ def test_use_mjj_gives_the_classifier_one_input_more(toy_dir, small_configs, tmp
         "--cf_save_model",
         "--cf_use_mjj",
     )
-    assert torch.load(tmp_path / "my_classifier_epoch_0.par", weights_only=True)["0.weight"].shape == (2, 5, 16)
+    assert torch.load(tmp_path / "my_classifier_epoch_0.par", weights_only=True)["weights.0"].shape == (2, 5, 16)
 
 
 @pytest.mark.parametrize("n_features", [2, 5])
