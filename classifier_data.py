@@ -6,7 +6,7 @@ Columns of the arrays are m_JJ (TeV), d preprocessed features, data (1) or sampl
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +34,7 @@ class ClassifierArrays:
     validation: np.ndarray
     test: np.ndarray
     extrasig: np.ndarray | None = None
+    sideband: np.ndarray | None = None
 
 
 def sample_masses(
@@ -109,8 +110,10 @@ def mix(
     *,
     extra_signal: bool,
     keep_labels: bool = False,
+    without_strips: bool = False,
+    transform: Callable[[str, np.ndarray], np.ndarray] = lambda name, events: events,
 ) -> ClassifierArrays:
-    """Join data and background, training and validation, with the test events.
+    """Join data and background, training and validation, with the test events of signal region and sideband.
 
     Parameters
     ----------
@@ -120,19 +123,29 @@ def mix(
         Training and validation background, without label.
     keep_labels : bool
         Label the background 0, for the supervised mode, instead of 5 (sample).
+    without_strips : bool
+        Leave the strips of CWoLa out of the test sideband.
+    transform : callable
+        Applied to all data, [n, 2 + d] and a name for the log: the way to the latent space.
     """
     rng = make_rng(source.seed, "mixing")
     label = 0 if keep_labels else SAMPLE_LABEL
     sets = []
-    for d, b in zip(data, background, strict=True):
+    for name, d, b in zip(("training", "validation"), data, background, strict=True):
+        d = transform(name, d)
         joined = np.concatenate([tag(d[:, :-1], DATA, d[:, -1]), tag(b, SAMPLE, label)])
         sets.append(joined[rng.permutation(len(joined))])
-    test, extrasig = source.test(), source.extra_signal() if extra_signal else None
-    return ClassifierArrays(
-        *sets,
-        tag(test[:, :-1], DATA, test[:, -1]),
-        None if extrasig is None else tag(np.concatenate(extrasig)[:, :-1], DATA, 1),
-    )
+    extrasig = source.extra_signal() if extra_signal else None
+    tested = {
+        "test": source.test(),
+        "extrasig": None if extrasig is None else np.concatenate(extrasig),
+        "sideband": source.test_sideband(without_strips=without_strips),
+    }
+    for name, events in tested.items():
+        if events is not None:
+            events = transform(name, events)
+            tested[name] = tag(events[:, :-1], DATA, events[:, -1])
+    return ClassifierArrays(*sets, **tested)
 
 
 def mix_supervised(source: EventSource, extra_bkg: bool, oversampling: bool) -> ClassifierArrays:
@@ -170,7 +183,7 @@ def mix_cwola(source: EventSource, oversampling: bool, extra_signal: bool) -> Cl
     train, val = source.signal_region()
     rng = make_rng(source.seed, "sharing out the background")
     background = share_out(source.strips()[:, :-1], len(train), len(val), oversampling, rng)
-    return mix((train, val), background, source, extra_signal=extra_signal)
+    return mix((train, val), background, source, extra_signal=extra_signal, without_strips=True)
 
 
 def preprocess(arrays: ClassifierArrays, use_logit: bool, fiducial_cut: bool) -> ClassifierArrays:
@@ -199,6 +212,8 @@ def preprocess(arrays: ClassifierArrays, use_logit: bool, fiducial_cut: bool) ->
                 len(keep),
                 "fiducial" if fiducial_cut else "training",
             )
+        if name == "sideband" and not keep.any():
+            return None
         if not keep.any():
             raise InputError(f"X_{name}: no event is left inside the feature range")
         return array[keep]
@@ -263,7 +278,7 @@ class BackgroundSamples:
         ensemble = load_density_ensemble(self.models, config, n_features, source.shift, self.device, self.use_logit)
         rng = make_rng(source.seed, "samples")
         m = sample_masses(sr_masses, self.n_samples, source.sr_range, self.kde_bandwidth, rng)
-        samples = np.column_stack([m, ensemble.sample(m[:, None], rng)])
+        samples = np.column_stack([m, ensemble.sample(len(m), m[:, None], rng)])
         finite = np.isfinite(samples).all(axis=1)
         logger.info("%d background events sampled, %d of them not finite and dropped", len(samples), len(samples) - finite.sum())
         return samples[finite]
@@ -278,12 +293,21 @@ def mix_cathode(source: EventSource, samples: BackgroundSamples, oversampling: b
 
 
 def write_classifier_arrays(
-    arrays: ClassifierArrays, savedir: Path, *, use_logit: bool, fiducial_cut: bool, names: tuple[str, str]
+    arrays: ClassifierArrays,
+    savedir: Path,
+    *,
+    use_logit: bool,
+    fiducial_cut: bool,
+    names: tuple[str, str],
+    labels: Sequence[str] | None = None,
 ) -> None:
-    """Draw data against background, which the figure calls by `names`, preprocess, and write X_* and y_* into `savedir`."""
+    """Draw data against background, preprocess, and write X_* and y_* into `savedir`.
+
+    The figure calls data and background by `names`, and the features by `labels` (those of the physical features by default).
+    """
     background = arrays.train[arrays.train[:, -2] == SAMPLE, :-2]
     data = arrays.train[arrays.train[:, -2] == DATA, :-2]
-    figure = figures.data_against_samples(data, background, *names)
+    figure = figures.data_against_samples(data, background, *names, labels)
     arrays = preprocess(arrays, use_logit, fiducial_cut)
     writable_folder(savedir)
     remove_stale(savedir, "X_*.npy", "y_*.npy")

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 import figures
 from data_handler import drop_nan_rows, remove_stale, save_arrays
+from evaluation_utils import minimum_val_loss_model_evaluation
+from models.arrays import pick_device
 from models.classifier import NeuralNetworkClassifier
 from models.epochs import best_epochs
-from models.persistence import InputError, load_array, save_weights
+from models.persistence import InputError, load_array, save_array, save_weights
 
 logger = logging.getLogger(__name__)
 
 # What the YAML file of the classifier may set; the rest are flags or follow from the data.
-CONFIG_KEYS = ("layers", "learning_rate", "weight_decay")
+CONFIG_KEYS = ("layers", "lr", "weight_decay")
 N_ENSEMBLE_EPOCHS = 10
 
 
@@ -31,6 +34,7 @@ class ClassifierInput:
     validation: np.ndarray
     test: np.ndarray
     extrasig: np.ndarray | None
+    sideband: np.ndarray | None
     use_mjj: bool
 
     def inputs(self, array: np.ndarray) -> np.ndarray:
@@ -42,7 +46,7 @@ class ClassifierInput:
 
 
 def load_classifier_arrays(data_dir: Path, use_mjj: bool, extra_signal: bool) -> ClassifierInput:
-    """Read X_train, X_validation, X_test and (if there and wanted) X_extrasig.
+    """Read X_train, X_validation, X_test and (if there and wanted) X_extrasig, X_sideband.
 
     Raises
     ------
@@ -50,8 +54,8 @@ def load_classifier_arrays(data_dir: Path, use_mjj: bool, extra_signal: bool) ->
         If one is unreadable, empty, or of another width than X_train; or if training or validation lack data or samples.
     """
     names = ["X_train", "X_validation", "X_test"]
-    if extra_signal and (Path(data_dir) / "X_extrasig.npy").is_file():
-        names.append("X_extrasig")
+    optional = ["X_extrasig", "X_sideband"] if extra_signal else ["X_sideband"]
+    names += [name for name in optional if (Path(data_dir) / f"{name}.npy").is_file()]
     arrays: dict[str, np.ndarray] = {}
     for name in names:
         path = Path(data_dir) / f"{name}.npy"
@@ -67,7 +71,8 @@ def load_classifier_arrays(data_dir: Path, use_mjj: bool, extra_signal: bool) ->
     test = arrays["X_test"][arrays["X_test"][:, -2] == 1]
     if len(test) == 0:
         raise InputError(f"{Path(data_dir) / 'X_test'}.npy: holds no data to score")
-    return ClassifierInput(arrays["X_train"], arrays["X_validation"], test, arrays.get("X_extrasig"), use_mjj)
+    further = arrays.get("X_extrasig"), arrays.get("X_sideband")
+    return ClassifierInput(arrays["X_train"], arrays["X_validation"], test, *further, use_mjj)
 
 
 def event_weights(array: np.ndarray, target: np.ndarray, use_class_weights: bool, cwola_center: float | None) -> np.ndarray:
@@ -146,6 +151,7 @@ def train_classifiers(
     if arrays.extrasig is not None:
         scored["preds_matris_extrasig"] = arrays.inputs(arrays.extrasig)
     n_kept = 1 if save_model else epochs
+    states: list[dict[str, torch.Tensor]] = []
     scores = {name: np.full((n_runs, n_kept, len(events)), np.nan, dtype=np.float32) for name, events in scored.items()}
 
     classifier = NeuralNetworkClassifier(
@@ -154,14 +160,19 @@ def train_classifiers(
         n_runs=n_runs,
         epochs=epochs,
         batch_size=batch_size,
+        early_stopping=patience > 0,
         patience=patience,
+        use_class_weights=False,  # they are part of the weights
         val_split=len(arrays.validation) / (len(arrays.train) + len(arrays.validation)),
+        no_gpu=pick_device(device).type == "cpu",
+        verbose=True,
         random_state=seed,
-        device=device,
     )
     remove_stale(savedir, "my_classifier_epoch_*.par", "preds_matris*.npy", "*loss_matris.npy", "classifier_losses_run_*.png")
+    remove_stale(savedir, "sculpting.*")
 
     def keep_epoch(epoch: int, classifier: NeuralNetworkClassifier, val_losses: np.ndarray) -> None:
+        states.append({name: value.clone() for name, value in classifier.module_.state_dict().items()})
         if save_model:
             save_weights(weight_path(savedir, epoch), classifier.module_.state_dict())
         else:
@@ -172,10 +183,13 @@ def train_classifiers(
         classifier.fit(X, y, X_val, y_val, weight, weight_val, on_epoch=keep_epoch)
     except ValueError as error:
         raise InputError(f"the classifiers cannot be trained: {error}") from error
+    best = [best_epochs(losses, N_ENSEMBLE_EPOCHS) for losses in classifier.val_losses_[1:].T]
     if save_model:
-        best = [best_epochs(losses, N_ENSEMBLE_EPOCHS) for losses in classifier.val_losses_[1:].T]
         for name, events in scored.items():
-            scores[name][:, 0] = _mean_scores(classifier, savedir, best, events)
+            scores[name][:, 0] = _mean_scores(classifier, states, best, events)
+    if arrays.sideband is not None:  # too many events to keep every epoch's scores
+        mean = _mean_scores(classifier, states, best, arrays.inputs(arrays.sideband))
+        scores["preds_matris_sideband"] = mean[:, None].astype(np.float32)
     losses = {"loss_matris": classifier.train_losses_[1:].T, "val_loss_matris": classifier.val_losses_[1:].T}
     save_arrays(savedir, losses | scores)
     for run in range(n_runs):
@@ -191,12 +205,30 @@ def train_classifiers(
     )
 
 
-def _mean_scores(classifier: NeuralNetworkClassifier, savedir: Path, best: list[np.ndarray], events: np.ndarray) -> np.ndarray:
-    """Scores [n_runs, n] averaged over every run's own best epochs."""
+def _mean_scores(
+    classifier: NeuralNetworkClassifier, states: list[dict[str, torch.Tensor]], best: list[np.ndarray], events: np.ndarray
+) -> np.ndarray:
+    """Scores [n_runs, n] averaged over every run's own best epochs; `states` are the weights after every epoch."""
     total = np.zeros((len(best), len(events)))
     for epoch in sorted({int(epoch) for epochs in best for epoch in epochs}):
-        scores = classifier.load(weight_path(savedir, epoch)).predict_runs(events)
+        classifier.module_.load_state_dict(states[epoch])
+        scores = classifier.predict_runs(events)
         for run, epochs in enumerate(best):
             if epoch in epochs:
                 total[run] += scores[run] / len(epochs)
     return total
+
+
+def average_scores(folders: Sequence[Path]) -> None:
+    """Replace the scores in the first folder by their mean over all: the same events, seen in several latent spaces.
+
+    Raises
+    ------
+    InputError
+        If the folders hold different events.
+    """
+    for path in sorted(folders[0].glob("preds_matris*.npy")):
+        kept = [minimum_val_loss_model_evaluation(folder, N_ENSEMBLE_EPOCHS, path.stem) for folder in folders]
+        if len({scores.shape for scores in kept}) > 1:
+            raise InputError(f"{path}: the latent spaces hold different numbers of events")
+        save_array(path, np.mean(kept, axis=0, dtype=np.float64)[:, None].astype(np.float32))

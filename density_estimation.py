@@ -15,7 +15,8 @@ import figures
 from classifier_data import DATA, tag
 from data_handler import remove_stale, save_arrays
 from event_source import EventSource, FeatureShift
-from models.ensembles import DensityEnsemble
+from models.arrays import pick_device
+from models.ensembles import EnsembleModel
 from models.epochs import DIVERGED, best_epochs
 from models.flow import ConditionalNormalizingFlow
 from models.persistence import InputError, load_array, load_json, save_json, save_weights
@@ -28,14 +29,14 @@ logger = logging.getLogger(__name__)
 
 # What the YAML file of the density estimator may set; the rest are flags or follow from the data.
 CONFIG_KEYS = (
-    "transform",
+    "transform_type",
     "num_blocks",
     "num_hidden",
     "num_layers",
     "normalization",
     "num_bins",
     "tail_bound",
-    "learning_rate",
+    "lr",
     "weight_decay",
     "schedule",
     "gradient_clip",
@@ -157,9 +158,11 @@ def train_density_estimator(
         num_inputs=preprocessing.n_features,
         epochs=epochs,
         batch_size=batch_size or default_batch_size(len(train)),
+        early_stopping=patience > 0,
         patience=patience,
+        no_gpu=pick_device(device).type == "cpu",
+        verbose=True,
         random_state=seed,
-        device=device,
     )
     remove_stale(savedir, f"{name}_epoch_*.par", f"{name}_train_losses.npy", f"{name}_val_losses.npy")
     preprocessing.save(savedir / f"{name}_preprocessing.json")
@@ -214,8 +217,8 @@ def load_density_ensemble(
     shift: FeatureShift,
     device: str,
     use_logit: bool | None = None,
-) -> DensityEnsemble:
-    """The equal mixture of trained epochs; their preprocessing is read from beside the first.
+) -> ExtPipeline:
+    """The equal mixture of trained epochs as a density of the physical features; their preprocessing is read from beside the first.
 
     Parameters
     ----------
@@ -239,9 +242,11 @@ def load_density_ensemble(
         )
     if preprocessing.shift != shift:
         raise InputError(f"{preprocessing_file}: trained with {preprocessing.shift}, but the events have {shift}")
-    flows = [ConditionalNormalizingFlow(**config, num_inputs=n_features, device=device).load(path) for path in paths]
+    settings = dict(config) | {"num_inputs": n_features, "no_gpu": pick_device(device).type == "cpu"}
+    flows = [ConditionalNormalizingFlow(**settings).load_weights(path) for path in paths]
     logger.info("density estimator: %d epochs, %s", len(paths), ", ".join(Path(path).name for path in paths))
-    return DensityEnsemble(flows, preprocessing.scaler)
+    estimator = flows[0] if len(flows) == 1 else EnsembleModel(flows, verbose=True)
+    return ExtPipeline([*preprocessing.scaler.steps, ("density", estimator)])
 
 
 def write_likelihood_ratios(
@@ -261,7 +266,7 @@ def write_likelihood_ratios(
         for flow in (f"{name}_inner", name)
     )
     remove_stale(savedir, "X_*.npy", "y_*.npy", "preds_matris*.npy", "*loss_matris.npy", "data_vs_samples.png")
-    remove_stale(savedir, "my_classifier_epoch_*.par", "classifier_losses_run_*.png")
+    remove_stale(savedir, "my_classifier_epoch_*.par", "classifier_losses_run_*.png", "sculpting.*")
     for suffix, events in sets.items():
         log_ratio = log_likelihood_ratio(inner, outer, events)
         outside = ~np.isfinite(log_ratio)
@@ -273,7 +278,7 @@ def write_likelihood_ratios(
         )
 
 
-def log_likelihood_ratio(inner: DensityEnsemble, outer: DensityEnsemble, events: np.ndarray) -> np.ndarray:
+def log_likelihood_ratio(inner: ExtPipeline, outer: ExtPipeline, events: np.ndarray) -> np.ndarray:
     """log p_SR(x|m) - log p_SB(x|m) of events [n, 2 + d], in nats; NaN outside the training range of either flow.
 
     Both are densities of the physical features: each carries its own preprocessing's Jacobian.

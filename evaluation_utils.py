@@ -9,10 +9,10 @@ Every max SIC is taken where the relative statistical error of ε_B is at most 2
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from sklearn.metrics import roc_auc_score, roc_curve
@@ -20,6 +20,11 @@ from sklearn.metrics import roc_auc_score, roc_curve
 from data_handler import drop_nan_rows
 from models.epochs import best_epochs
 from models.persistence import InputError, load_array
+from sculpting import background_sculpting as background_sculpting
+from sculpting import sculpting_of_run as sculpting_of_run
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 logger = logging.getLogger(__name__)
 
@@ -274,6 +279,25 @@ def full_single_evaluation(
         figures.save(figure, Path(savefig))
     plt.close(figure)
     return evaluation if return_all else evaluation.median
+
+
+def plot_roc_and_sic(
+    scores: np.ndarray | Mapping[str, np.ndarray], labels: np.ndarray, sic_range: tuple[float, float] = (0, 20)
+) -> tuple[Figure, dict[str, Evaluation]]:
+    """ROC and SIC of the scores [n] or [n_runs, n] of events with labels [n] (1 signal, 0 background).
+
+    Several methods are given as a mapping from their names to their scores; several runs are drawn as median and 68 % band.
+
+    Returns
+    -------
+    figure : matplotlib.figure.Figure
+    evaluations : dict of Evaluation
+    """
+    import figures
+
+    named = scores if isinstance(scores, Mapping) else {"scores": scores}
+    evaluations = {name: evaluate_scores(values, labels) for name, values in named.items()}
+    return figures.roc_and_sic(evaluations, sic_range), evaluations
 
 
 def classic_ANODE_eval(

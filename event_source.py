@@ -111,6 +111,19 @@ class EventSource:
         names = TEST_FILES[:1] if self._missing(TEST_FILES[1:]) else TEST_FILES
         return self._required(names, "every mode is tested on it")
 
+    def test_sideband(self, *, without_strips: bool = False) -> np.ndarray | None:
+        """Sideband events that no classifier is trained on, to see whether it sculpts; None where there are none.
+
+        `without_strips` leaves out the strips next to the signal region, for CWoLa, which does train on them.
+        """
+        if self._missing(SIDEBAND[1:]):
+            return None
+        events = self._load(SIDEBAND[1:])
+        if without_strips:
+            low, high = self.sr_range
+            events = events[(events[:, 0] <= low - STRIP_WIDTH) | (events[:, 0] >= high + STRIP_WIDTH)]
+        return events if len(events) else None
+
     def extra_signal(self) -> tuple[np.ndarray, np.ndarray] | None:
         """The extra signal events in two halves; None where there are none."""
         if not self._missing(EXTRA_SIGNAL):

@@ -15,6 +15,7 @@ from models.persistence import write_whole
 
 if TYPE_CHECKING:
     from evaluation_utils import Evaluation
+    from sculpting import Sculpting
 
 MASS_LABEL = r"$m_{JJ}$ (TeV)"
 BASELINE_LABELS = (r"$m_{J1}$ (TeV)", r"$\Delta m_J$ (TeV)", r"$\tau_{21}^{J1}$", r"$\tau_{21}^{J2}$")
@@ -150,4 +151,27 @@ def signal_scan(s_over_b: Sequence[float], max_sic: Sequence[Sequence[float]], l
     axes.axhline(1, color="grey", ls=":", label="no improvement")
     axes.set(xlabel="S/B in the signal region (%)", ylabel=r"max SIC (error of $\epsilon_B$ at most 20 %)", ylim=(0, None))
     axes.legend()
+    return figure
+
+
+def sculpting(results: Sequence[Sculpting], label: str = "") -> Figure:
+    """Normalised mass spectra of the background before and after each cut, and their ratio with binomial errors (median run)."""
+    figure, (upper, lower) = plt.subplots(2, 1, figsize=(6.4, 5.4), height_ratios=(2, 1), sharex=True, layout="constrained")
+    finest, highest = max(results, key=lambda r: len(r.before)), 1.8
+    width = np.diff(finest.edges)
+    upper.stairs(finest.before / finest.before.sum() / width, finest.edges, color="black", label="all background")
+    for number, r in enumerate(results):
+        middle = np.argsort(r.chi2)[len(r.chi2) // 2]
+        after, colour = r.after[middle], f"C{number}"
+        name = f"most anomalous {100 * r.share:g} %: " + r"$\chi^2$/ndf" + f" = {r.chi2_per_ndf:.1f}"
+        upper.stairs(after / after.sum() / np.diff(r.edges), r.edges, color=colour, label=name)
+        share = after.sum() / r.before.sum()
+        ratio, error = after / r.before / share, np.sqrt((1 - share) / (share * r.before))
+        lower.errorbar((r.edges[1:] + r.edges[:-1]) / 2, ratio, error, fmt=".", ms=3, lw=1, color=colour)
+        highest = max(highest, ratio.max())
+    lower.axhline(1, color="black", lw=1)
+    low, high = np.quantile(finest.edges, (0, 0.98))
+    lower.set(xlabel=MASS_LABEL, ylabel="after / before", ylim=(0, 1.1 * highest), xlim=(low, high))
+    upper.set(ylabel="probability density (1/TeV)", yscale="log", title=label)
+    upper.legend(fontsize="small")
     return figure

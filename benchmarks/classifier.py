@@ -69,7 +69,9 @@ def work(kind: str, folder: Path, epochs: int, n_baseline: int, seed: int) -> No
 
         common.wait_for_turn()
         start = time.perf_counter()
-        classifier = NeuralNetworkClassifier(n_inputs=4, n_runs=N_RUNS, epochs=epochs, random_state=seed, device="cpu")
+        classifier = NeuralNetworkClassifier(
+            n_inputs=4, n_runs=N_RUNS, epochs=epochs, use_class_weights=False, no_gpu=True, random_state=seed
+        )
         classifier.fit(train[0], train[1], val[0], val[1], train[2], val[2], on_epoch=on_epoch)
         scores, losses = np.stack(scores, axis=1), classifier.val_losses_[1:].T
     kept = np.stack([run[best_epochs(loss, 10)].mean(axis=0) for run, loss in zip(scores, losses, strict=True)])

@@ -95,9 +95,10 @@ def work(kind: str, folder: Path, epochs: int, seed: int) -> None:
         num_inputs=X.shape[1],
         epochs=args.epochs,
         batch_size=batch_size,
+        early_stopping=args.patience > 0,
         patience=args.patience,
         random_state=seed,
-        device="cpu",
+        no_gpu=True,
     )
     start = time.perf_counter()
 
@@ -113,7 +114,7 @@ def work(kind: str, folder: Path, epochs: int, seed: int) -> None:
     start = time.perf_counter()
     flow.fit(X, m, X_val, m_val, on_epoch=on_epoch)
     rng = np.random.default_rng(seed)
-    judge(losses, lambda e: flow.module_.load_state_dict(states[e]), lambda m: flow.sample(m, rng), flow.predict_log_proba,
+    judge(losses, lambda e: flow.module_.load_state_dict(states[e]), lambda m: flow.sample(m=m, random_state=rng), flow.predict_log_proba,
           X_val, m_val, truth, scaler)  # fmt: skip
 
 

@@ -28,7 +28,7 @@ SCORING = """
 import sys, time, numpy as np
 from models.classifier import NeuralNetworkClassifier
 from classifier_training import weight_path
-classifier = NeuralNetworkClassifier(n_inputs=4, n_runs=10).load(weight_path(sys.argv[1], 0))
+classifier = NeuralNetworkClassifier(n_runs=10).load_weights(weight_path(sys.argv[1], 0))
 X = np.random.default_rng(0).normal(size=(1_000_000, 4)).astype(np.float32)
 start = time.perf_counter()
 classifier.predict(X)

@@ -1,46 +1,89 @@
-"""Checks that every estimator makes of the arrays it is given, and where it computes."""
+"""Checks that every estimator makes of the arrays it is given, its seeds, and where it computes."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy.sparse import issparse
 
 from models.persistence import InputError
 
 if TYPE_CHECKING:
     import torch
 
+RandomState = int | np.integer | np.random.Generator | np.random.RandomState | None
 
-def as_matrix(X: Any, *, name: str = "X", width: int | None = None, length: int | None = None) -> np.ndarray:
-    """X as a float64 array [n, width]; a one-dimensional array counts as one column.
+
+def as_matrix(X: Any, *, name: str = "X", width: int | None = None, length: int | None = None, owner: Any = None) -> np.ndarray:
+    """X as a float64 array [n, width]; anything but X itself may be one-dimensional, as one column.
+
+    Parameters
+    ----------
+    owner : estimator, optional
+        Named in the message where the width is wrong.
 
     Raises
     ------
     ValueError
-        If X is missing, empty, not numeric, or of another width or length than asked for.
+        If X is missing, empty, not numeric, infinite, or of another width or length than asked for.
+    TypeError
+        If X is sparse.
     """
     if X is None:
         raise ValueError(f"{name} is missing")
-    matrix = np.asarray(X, dtype=np.float64)
-    if matrix.ndim == 1:
+    if issparse(X):
+        raise TypeError(f"{name} is a sparse matrix; a dense array is needed")
+    matrix = np.asarray(X)
+    if matrix.dtype.kind == "c":
+        raise ValueError(f"Complex data not supported: {name} holds complex numbers")
+    matrix = matrix.astype(np.float64, copy=False)
+    if matrix.ndim == 1 and name != "X":
         matrix = matrix[:, None]
-    if matrix.ndim != 2 or len(matrix) == 0:
-        raise ValueError(f"{name} must be a non-empty array [n, d], got shape {np.shape(X)}")
+    if matrix.ndim != 2:
+        raise ValueError(f"{name} must be an array [n, d], got shape {np.shape(X)}. Reshape your data")
+    if matrix.shape[0] == 0 or matrix.shape[1] == 0:
+        what = "sample(s)" if matrix.shape[0] == 0 else "feature(s)"
+        raise ValueError(f"{name} is empty: Found array with 0 {what} (shape={matrix.shape}) while a minimum of 1 is required.")
     if width is not None and matrix.shape[1] != width:
+        if owner is not None:
+            raise ValueError(
+                f"{name} has {matrix.shape[1]} features, but {type(owner).__name__} is expecting {width} features as input"
+            )
         raise ValueError(f"{name} has {matrix.shape[1]} columns, expected {width}")
     if length is not None and len(matrix) != length:
         raise ValueError(f"{name} has {len(matrix)} rows, expected {length}")
     return matrix
 
 
-def member_generators(random_state: int | None, n_members: int) -> list[torch.Generator]:
+def as_seed(random_state: RandomState) -> int | None:
+    """An integer seed of whatever scikit-learn accepts as `random_state`; None stays None.
+
+    Raises
+    ------
+    ValueError
+        If it is none of those.
+    """
+    if random_state is None or isinstance(random_state, (int, np.integer)):
+        return None if random_state is None else int(random_state)
+    if isinstance(random_state, np.random.Generator):
+        return int(random_state.integers(2**32))
+    if isinstance(random_state, np.random.RandomState):
+        return int(random_state.randint(2**31))
+    raise ValueError(f"random_state must be an integer, a numpy generator or None, not {random_state!r}")
+
+
+def as_generator(random_state: RandomState) -> np.random.Generator:
+    """A numpy generator: the one given, or a new one."""
+    return random_state if isinstance(random_state, np.random.Generator) else np.random.default_rng(as_seed(random_state))
+
+
+def member_generators(seed: int | None, n_members: int) -> list[torch.Generator]:
     """An independent torch generator for every member of a stack; that of member i does not depend on how many there are."""
     import torch
 
     seeds = (
-        int(child.generate_state(1, np.uint64)[0] >> np.uint64(1))
-        for child in np.random.SeedSequence(random_state).spawn(n_members)
+        int(child.generate_state(1, np.uint64)[0] >> np.uint64(1)) for child in np.random.SeedSequence(seed).spawn(n_members)
     )
     return [torch.Generator().manual_seed(seed) for seed in seeds]
 

@@ -189,6 +189,7 @@ class StackedFlow(torch.nn.Module):
         generators: Sequence[torch.Generator],
     ) -> None:  # fmt: skip
         super().__init__()
+        self.d = d
         self.register_buffer("condition_mean", torch.zeros(c))
         self.register_buffer("condition_scale", torch.ones(c))
         self.layers = torch.nn.ModuleList()

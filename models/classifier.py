@@ -6,17 +6,16 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.exceptions import NotFittedError
+from sklearn.base import ClassifierMixin
+from sklearn.utils.multiclass import check_classification_targets
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from models.arrays import as_matrix, member_generators, pick_device
-from models.epochs import best_epochs
-from models.persistence import load_weights
+from models.arrays import RandomState, as_matrix, as_seed, member_generators
+from models.trained_epochs import TrainedEpochs
 from models.training import TrainingPlan, train_members
 
 CHUNK = 1024  # events whose activations, for ten members, stay in cache
@@ -86,26 +85,39 @@ def losses_and_gradients_of(network: StackedNetwork) -> Callable[..., torch.Tens
     return member_losses
 
 
-class NeuralNetworkClassifier(ClassifierMixin, BaseEstimator):
+class NeuralNetworkClassifier(ClassifierMixin, TrainedEpochs):
     """Binary classifier made of `n_runs` networks that differ in initialisation, shuffles and (if held out at random) validation events.
 
     Parameters
     ----------
-    n_inputs : int
-        Number of features.
+    save_path : path, optional
+        Folder for the weights of every epoch and the losses, in `save_path/CLSF_models/`; without it the best are kept in memory.
+    load : bool
+        Read the best epoch from `save_path` at first use, instead of `fit`.
+    n_inputs : int or None
+        Number of features; None takes it from the array given to `fit`.
     layers : sequence of int
         Widths of the hidden layers (ReLU).
     n_runs : int
         Number of independent networks.
-    learning_rate, weight_decay : float
+    lr, weight_decay : float
         Of Adam; the loss is the binary cross-entropy.
-    batch_size, epochs, patience : int
-        Events per step, passes over the training events, epochs without a lower validation loss after which a network is done (0: never).
+    early_stopping, patience : bool, int
+        A network is done after `patience` epochs without a lower validation loss.
     val_split : float
         Share of the events that every network holds out for validation where `fit` is given none.
-    random_state : int or None
+    batch_size, drop_last : int, bool
+        Events per step; whether to leave out what does not fill a batch.
+    epochs : int or None
+        Passes over the training events; None trains until the patience is used up.
+    use_class_weights : bool
+        Weight the events so that both classes count the same in total.
+    no_gpu : bool
+        Stay on the CPU; otherwise the GPU is used if there is one.
+    verbose : bool
+        Show a progress bar and log the losses.
+    random_state : int, numpy generator or None
         Seeds everything; None draws a fresh seed.
-    device : {"auto", "cpu", "cuda"}
 
     Attributes
     ----------
@@ -124,31 +136,49 @@ class NeuralNetworkClassifier(ClassifierMixin, BaseEstimator):
     True
     """
 
+    _folder_name = "CLSF_models"
+
     def __init__(
         self,
-        n_inputs: int = 4,
+        save_path: str | Path | None = None,
+        load: bool = False,
+        n_inputs: int | None = 4,
         layers: Sequence[int] = (64, 64, 64),
         n_runs: int = 1,
-        learning_rate: float = 1e-3,
+        lr: float = 1e-3,
         weight_decay: float = 0.0,
+        early_stopping: bool = False,
+        patience: int = 10,
+        val_split: float = 0.2,
         batch_size: int = 128,
-        epochs: int = 100,
-        patience: int = 0,
-        val_split: float = 0.5,
-        random_state: int | None = None,
-        device: Literal["auto", "cpu", "cuda"] = "auto",
+        drop_last: bool = True,
+        epochs: int | None = 100,
+        use_class_weights: bool = True,
+        no_gpu: bool = False,
+        verbose: bool = False,
+        random_state: RandomState = None,
     ) -> None:
+        self.save_path = save_path
+        self.load = load
         self.n_inputs = n_inputs
         self.layers = layers
         self.n_runs = n_runs
-        self.learning_rate = learning_rate
+        self.lr = lr
         self.weight_decay = weight_decay
-        self.batch_size = batch_size
-        self.epochs = epochs
+        self.early_stopping = early_stopping
         self.patience = patience
         self.val_split = val_split
+        self.batch_size = batch_size
+        self.drop_last = drop_last
+        self.epochs = epochs
+        self.use_class_weights = use_class_weights
+        self.no_gpu = no_gpu
+        self.verbose = verbose
         self.random_state = random_state
-        self.device = device
+
+    @property
+    def _n_members(self) -> int:
+        return self.n_runs
 
     def fit(
         self,
@@ -161,14 +191,16 @@ class NeuralNetworkClassifier(ClassifierMixin, BaseEstimator):
         *,
         on_epoch: Callable[[int, NeuralNetworkClassifier, np.ndarray], None] | None = None,
     ) -> NeuralNetworkClassifier:
-        """Minimise the weighted cross-entropy of y [n] (1 or 0) given X [n, d].
+        """Minimise the weighted cross-entropy of y [n] given X [n, d]; rows with NaN are ignored.
+
+        Classes are 1 and 0, or any other two by their order.
 
         Parameters
         ----------
         X_val, y_val, sample_weight_val : arrays, optional
             Validation events for all networks; without them each holds out its own random share `val_split` of X.
         sample_weight : array [n], optional
-            Only the relative size counts: weights are scaled to mean 1.
+            Only the relative size counts: weights are scaled to mean 1, after balancing the classes where that is asked for.
         on_epoch : callable, optional
             Called after every epoch with its number, this estimator (in that epoch's state) and the validation losses [n_runs].
 
@@ -177,20 +209,40 @@ class NeuralNetworkClassifier(ClassifierMixin, BaseEstimator):
         ValueError
             If an array is empty, of the wrong width or length, if a class is absent, or if no epoch has a finite loss.
         """
-        generators = member_generators(self.random_state, self.n_runs)
-        device = pick_device(self.device)
-        self.module_ = self._build(generators).to(device)
+        plan = TrainingPlan(
+            self.epochs,
+            self.batch_size,
+            self.lr,
+            self.weight_decay,
+            patience=self.patience if self.early_stopping else 0,
+            drop_last=self.drop_last,
+        )
+        X = as_matrix(X, width=self.n_inputs, owner=self)
+        self.n_features_in_ = X.shape[1]
+        if y is None:
+            raise ValueError(f"This {type(self).__name__} requires y to be passed, but the target y is None")
+        y = np.asarray(y)
+        check_classification_targets(y)
+        self.classes_ = np.unique(y)
+        if len(self.classes_) > 2:
+            raise ValueError("Only binary classification is supported. The type of the target is multiclass.")
         data = self._tensors(X, y, sample_weight)
-        n = len(data[0])
+        device, n = self._device, len(data[0])
+        generators = member_generators(as_seed(self.random_state), self.n_runs)
         if X_val is None:
             n_val = round(self.val_split * n)
+            if not 0 < n_val < n:
+                raise ValueError(f"val_split = {self.val_split:g} of n_samples={n} leaves no event to train or to validate on")
+        else:
+            val_data = self._tensors(X_val, y_val, sample_weight_val)
+        self._start_keeping()
+        self.module_ = self._build(generators).to(device)
+        if X_val is None:
             order = torch.stack([torch.randperm(n, generator=generator) for generator in generators]).to(device)
             val_data, val_rows, train_rows = data, order[:, :n_val], order[:, n_val:]
         else:
-            val_data = self._tensors(X_val, y_val, sample_weight_val)
             train_rows, val_rows = (torch.arange(k, device=device).expand(self.n_runs, k) for k in (n, len(val_data[0])))
 
-        self.classes_ = np.array([0, 1])
         lowest = torch.full((self.n_runs,), torch.inf, dtype=torch.float64)
         best_state = {name: value.clone() for name, value in self.module_.state_dict().items()}
 
@@ -199,6 +251,7 @@ class NeuralNetworkClassifier(ClassifierMixin, BaseEstimator):
             lowest[better] = torch.as_tensor(val_losses)[better]
             for name, value in self.module_.state_dict().items():
                 best_state[name][better] = value[better]
+            self._keep_epoch(epoch, validated)
             if on_epoch is not None:
                 on_epoch(epoch, self, val_losses)
 
@@ -209,37 +262,39 @@ class NeuralNetworkClassifier(ClassifierMixin, BaseEstimator):
             train_rows,
             val_data,
             val_rows,
-            TrainingPlan(self.epochs, self.batch_size, self.learning_rate, self.weight_decay, patience=self.patience),
+            plan,
             generators,
             gradients=losses_and_gradients_of,
             on_epoch=keep_best,
             label="classifier",
+            verbose=self.verbose,
         )
         self.train_losses_, self.val_losses_ = curves.train, curves.val
-        for run in range(self.n_runs):
-            best_epochs(self.val_losses_[1:, run], 1)  # raises where no epoch is usable
+        self._keep_losses(curves.train, curves.val)
         self.module_.load_state_dict(best_state)
+        if not np.isfinite(self.val_losses_[1:]).any(axis=0).all():
+            del self.module_
+            raise ValueError(f"none of the {len(self.val_losses_) - 1} epochs of a run has a finite validation loss")
         self.module_.eval()
         return self
 
-    def load(self, path: Path) -> NeuralNetworkClassifier:
-        """Read the weights of one epoch, as written by `models.persistence.save_weights`, into this configuration."""
-        module = self._build(member_generators(0, self.n_runs))
-        load_weights(path, module)
-        self.module_ = module.to(pick_device(self.device)).eval()
+    def load_weights(self, path: Path) -> NeuralNetworkClassifier:
+        """Read the weights of one epoch into this configuration; see `TrainedEpochs.load_weights`."""
+        super().load_weights(path)
+        self.n_features_in_ = self.module_.weights[0].shape[1]
+        if not hasattr(self, "classes_"):
+            self.classes_ = np.array([0, 1])
         return self
 
     @torch.no_grad()
     def predict_runs(self, X: np.ndarray) -> np.ndarray:
         """Probability of class 1 for every network and event [n_runs, n], float32; NaN for rows with NaN."""
-        if not hasattr(self, "module_"):
-            raise NotFittedError("this NeuralNetworkClassifier is not fitted yet: call fit or load first")
-        self.module_.eval()
-        X = as_matrix(X, width=self.n_inputs)
+        network = self._ready().eval()
+        X = as_matrix(X, width=network.weights[0].shape[1], owner=self)
         scores = np.empty((self.n_runs, len(X)), dtype=np.float32)
         for start in range(0, len(X), CHUNK):
-            x = torch.as_tensor(X[start : start + CHUNK], dtype=torch.float32, device=pick_device(self.device))
-            scores[:, start : start + CHUNK] = torch.sigmoid(self.module_(x.expand(self.n_runs, -1, -1))).cpu().numpy()
+            x = torch.as_tensor(X[start : start + CHUNK], dtype=torch.float32, device=self._device)
+            scores[:, start : start + CHUNK] = torch.sigmoid(network(x.expand(self.n_runs, -1, -1))).cpu().numpy()
         return scores
 
     def predict(self, X: np.ndarray) -> np.ndarray:
@@ -251,16 +306,37 @@ class NeuralNetworkClassifier(ClassifierMixin, BaseEstimator):
         signal = self.predict(X)
         return np.stack([1 - signal, signal], axis=1)
 
+    def score(self, X: np.ndarray, y: np.ndarray, sample_weight: np.ndarray | None = None) -> float:
+        """Share of the events on whose class the networks are right, at a cut of 0.5."""
+        return float(np.average((self.predict(X) > 0.5) == (np.ravel(y) == self.classes_[1]), weights=sample_weight))
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.classifier_tags.multi_class = False
+        return tags
+
     def _build(self, generators: Sequence[torch.Generator]) -> StackedNetwork:
-        return StackedNetwork([self.n_inputs, *self.layers], generators)
+        n_inputs = getattr(self, "n_features_in_", None) if self.n_inputs is None else self.n_inputs
+        if n_inputs is None:
+            raise ValueError("n_inputs must be given to load a classifier")
+        if len(self.layers) == 0:
+            raise ValueError("layers must hold the width of one hidden layer at least")
+        return StackedNetwork([n_inputs, *self.layers], generators)
 
     def _tensors(self, X: np.ndarray, y: np.ndarray | None, weight: np.ndarray | None) -> list[torch.Tensor]:
-        X = as_matrix(X, width=self.n_inputs)
-        y = as_matrix(y, name="y", width=1, length=len(X))[:, 0]
+        X = as_matrix(X, width=self.n_features_in_, owner=self)
+        if y is None or np.size(y) != len(X):
+            raise ValueError(f"y is missing or has not one class for each of the {len(X)} rows of X")
+        y = np.ravel(y)
         weight = np.ones(len(X)) if weight is None else as_matrix(weight, name="sample_weight", width=1, length=len(X))[:, 0]
+        if np.isinf(X).any():
+            raise ValueError("X holds infinity")
         keep = np.isfinite(X).all(axis=1)
-        if set(np.unique(y[keep])) != {0.0, 1.0}:
-            raise ValueError("y must hold both classes, 0 and 1, and nothing else")
-        weight = weight[keep] / weight[keep].mean()
-        device = pick_device(self.device)
-        return [torch.as_tensor(a, dtype=torch.float32, device=device) for a in (X[keep], y[keep], weight)]
+        X, y, weight = X[keep], y[keep], weight[keep]
+        if not np.array_equal(np.unique(y), self.classes_) or len(self.classes_) != 2:
+            raise ValueError(f"y must hold both classes, got 1 class or others than in training (n_samples={len(y)})")
+        y = (y == self.classes_[1]).astype(int)
+        if self.use_class_weights:
+            weight = weight / np.bincount(y, weights=weight)[y]
+        return [torch.as_tensor(a, dtype=torch.float32, device=self._device) for a in (X, y, weight / weight.mean())]

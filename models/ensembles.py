@@ -1,49 +1,144 @@
-"""Mixtures of flows: densities are averaged as probabilities, samples are shared between the members."""
+"""Mixtures: several fitted models answer as one; probabilities are averaged, samples are shared out."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
+from inspect import signature
+from typing import Any
 
 import numpy as np
 from scipy.special import logsumexp
+from sklearn.base import BaseEstimator, clone
+from sklearn.exceptions import NotFittedError
 from tqdm import tqdm
 
-from models.flow import ConditionalNormalizingFlow
-from models.scalers import ExtPipeline
+from models.arrays import RandomState, as_generator, as_matrix
+from models.epochs import DIVERGED, best_epochs
 
 
-class DensityEnsemble:
-    """The equal mixture of several flows that share one preprocessing, as a density of the physical features.
+class EnsembleModel(BaseEstimator):
+    """The equal mixture of several fitted density estimators, or of several fitted classifiers.
 
     Parameters
     ----------
-    flows : sequence of fitted ConditionalNormalizingFlow
-    scaler : fitted ExtPipeline
-        Takes physical features to the space the flows were trained in.
+    models : sequence of estimators
+        Fitted ones are used as they are; `fit` trains copies.
+    verbose : bool
+        Show progress bars.
+    random_state : int, numpy generator or None
+        Of the samples; None draws fresh ones.
     """
 
-    def __init__(self, flows: Sequence[ConditionalNormalizingFlow], scaler: ExtPipeline) -> None:
-        if not flows:
-            raise ValueError("an ensemble needs at least one flow")
-        self.flows = list(flows)
-        self.scaler = scaler
+    __metadata_request__predict_log_proba = {"m": True}
+    __metadata_request__predict_proba = {"m": True}
 
-    def predict_log_proba(self, X: np.ndarray, m: np.ndarray) -> np.ndarray:
-        """log of the mean density p(x|m) over the members [n], in nats, per unit of the physical features.
+    def __init__(self, models: Sequence[Any] = (), verbose: bool = False, random_state: RandomState = None) -> None:
+        self.models = models
+        self.verbose = verbose
+        self.random_state = random_state
 
-        NaN where an event is outside the range the preprocessing covers.
-        """
-        Z = self.scaler.transform(X)
-        progress = tqdm(self.flows, desc="log p(x|m)", unit="epoch", disable=None)
-        members = np.stack([flow.predict_log_proba(Z, m) for flow in progress])
-        return logsumexp(members, axis=0) - np.log(len(members)) + self.scaler.log_jacobian_determinant(X)
+    def __sklearn_is_fitted__(self) -> bool:
+        ready = [hasattr(model, "module_") or getattr(model, "load", False) for model in self.models]
+        return hasattr(self, "models_") or (len(ready) > 0 and all(ready))
 
-    def sample(self, m: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Draw one event in physical features for every row of m [n, c]; the rows are dealt out evenly to the members."""
-        m = np.asarray(m, dtype=np.float64).reshape(len(m), -1)
-        samples = np.empty((len(m), self.flows[0].num_inputs))
-        for i, flow in enumerate(tqdm(self.flows, desc="sampling", unit="epoch", disable=None)):
-            mine = slice(i, None, len(self.flows))
-            if len(m[mine]):
-                samples[mine] = self.scaler.inverse_transform(flow.sample(m[mine], rng))
+    def fit(self, X: np.ndarray, m: np.ndarray, *args: Any, **kwargs: Any) -> EnsembleModel:
+        """Fit a copy of every member to the same events; of classifiers, m are the classes."""
+        self.models_ = [clone(model).fit(X, m, *args, **kwargs) for model in self.models]
+        return self
+
+    def predict_log_proba(self, X: np.ndarray, m: np.ndarray | None = None) -> np.ndarray:
+        """log of the mean of the members' `predict_proba`: of densities [n] given m, or of classifiers [n, 2]."""
+        if not self._conditional:
+            return np.log(self.predict_proba(X))
+        members = np.stack([model.predict_log_proba(X, m) for model in self._progress("log p(x|m)")])
+        return logsumexp(members, axis=0) - np.log(len(members))
+
+    def predict_proba(self, X: np.ndarray, m: np.ndarray | None = None) -> np.ndarray:
+        """Mean of the members' densities p(x|m) [n], or of their class probabilities [n, 2]."""
+        if self._conditional:
+            return np.exp(self.predict_log_proba(X, m))
+        return np.mean([model.predict_proba(X) for model in self._members()], axis=0)
+
+    def predict(self, X: np.ndarray) -> np.ndarray:
+        """Mean of the members' class-1 probabilities [n]."""
+        return np.mean([model.predict(X) for model in self._members()], axis=0)
+
+    def score_samples(self, X: np.ndarray, m: np.ndarray) -> np.ndarray:
+        """log p(x|m) of every event [n], in nats."""
+        return self.predict_log_proba(X, m)
+
+    def sample(self, n_samples: int = 1, m: np.ndarray | None = None, random_state: RandomState = None) -> np.ndarray:
+        """Draw one event for every row of m [n, c] (or `n_samples` at a single one); the rows are dealt out evenly to the members."""
+        m = as_matrix(m, name="m")
+        if len(m) == 1:
+            m = np.repeat(m, n_samples, axis=0)
+        if n_samples not in (1, len(m)):
+            raise ValueError(f"n_samples is {n_samples}, but m has {len(m)} rows")
+        rng, shares = as_generator(self.random_state if random_state is None else random_state), []
+        n_members = len(self._members())
+        for i, model in zip(range(len(m)), self._progress("sampling"), strict=False):  # some are idle where events are few
+            shares.append(model.sample(len(m[i::n_members]), m[i::n_members], rng))
+        samples = np.empty((len(m), shares[0].shape[1]))
+        for i, share in enumerate(shares):
+            samples[i::n_members] = share
         return samples
+
+    @property
+    def _conditional(self) -> bool:
+        """Whether the members are densities given m, not classifiers."""
+        return "m" in signature(self._members()[0].predict_proba).parameters
+
+    def _members(self) -> list[Any]:
+        if len(self.models) == 0:
+            raise ValueError("an ensemble needs at least one model")
+        return getattr(self, "models_", list(self.models))
+
+    def _progress(self, what: str) -> tqdm:
+        return tqdm(self._members(), desc=what, unit="model", disable=None if self.verbose else True)
+
+
+class EpochEnsembleModel(EnsembleModel):
+    """The equal mixture of a network's epochs of lowest validation loss.
+
+    Parameters
+    ----------
+    model : ConditionalNormalizingFlow or NeuralNetworkClassifier
+        With a `save_path`; with `load=True` its epochs are read from there at first use, otherwise `fit` trains a copy of it.
+    n_best_epochs : int
+    verbose, random_state
+        As in `EnsembleModel`.
+    """
+
+    def __init__(
+        self, model: Any = None, n_best_epochs: int = 10, verbose: bool = False, random_state: RandomState = None
+    ) -> None:
+        self.model = model
+        self.n_best_epochs = n_best_epochs
+        self.verbose = verbose
+        self.random_state = random_state
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "models_") or bool(getattr(self.model, "load", False))
+
+    def fit(self, X: np.ndarray, m: np.ndarray, *args: Any, **kwargs: Any) -> EpochEnsembleModel:
+        """Train the network, then read its best epochs back; of a classifier, m are the classes."""
+        if self.model.save_path is None:
+            raise ValueError("an ensemble of epochs needs a model with a save_path")
+        self.__dict__.pop("models_", None)
+        self._read(clone(self.model).set_params(load=False).fit(X, m, *args, **kwargs))
+        return self
+
+    def _read(self, model: Any) -> None:
+        losses = model.load_val_loss()
+        if losses.ndim != 1:
+            raise ValueError("an ensemble of epochs needs a model of one run")
+        epochs = best_epochs(losses[1:], self.n_best_epochs, ceiling=losses[0] + DIVERGED)
+        self.models_ = [copy.copy(model).load_epoch_model(int(epoch)) for epoch in epochs]
+
+    def _members(self) -> list[Any]:
+        if not hasattr(self, "models_"):
+            if not getattr(self.model, "load", False):
+                raise NotFittedError("this EpochEnsembleModel is not fitted yet: call fit, or use a model with load=True")
+            self._read(self.model)
+        return self.models_

@@ -5,17 +5,17 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator
-from sklearn.exceptions import NotFittedError
+from sklearn.base import TransformerMixin
 
-from models.arrays import as_matrix, member_generators, pick_device
+from models.arrays import RandomState, as_generator, as_matrix, as_seed, member_generators
 from models.autoregressive import Affine, BatchNorm, Spline, StackedFlow
 from models.epochs import DIVERGED, best_epochs
-from models.persistence import InputError, load_weights
+from models.persistence import InputError
+from models.trained_epochs import TrainedEpochs
 from models.training import TrainingPlan, by_autograd, compiler_works, train_members
 
 logger = logging.getLogger(__name__)
@@ -24,34 +24,45 @@ CALIBRATION_EVENTS = 65536
 CHUNK = 2048  # events whose activations stay in the cache
 
 
-class ConditionalNormalizingFlow(BaseEstimator):
+class ConditionalNormalizingFlow(TransformerMixin, TrainedEpochs):
     """A conditional normalizing flow for the density of X [n, d] given m [n, c].
 
     Parameters
     ----------
-    transform : {"MAF", "RQS"}
-        Affine or rational-quadratic-spline autoregressive blocks.
-    num_inputs, num_cond_inputs : int
-        Number of features d and of conditions c.
+    save_path : path, optional
+        Folder for the weights of every epoch and the losses, in `save_path/DE_models/`; without it the best epoch is kept in memory.
+    load : bool
+        Read the best epoch from `save_path` at first use, instead of `fit`.
+    num_inputs, num_cond_inputs : int or None
+        Number of features d and of conditions c; None takes them from the arrays given to `fit`.
     num_blocks : int
         Number of autoregressive (MADE, arXiv:1502.03509) blocks; the order of the features is reversed after each.
     num_hidden, num_layers : int
         Width of the hidden layers of a block, and how many follow the first one.
+    transform_type : {"MAF", "RQS"}
+        Affine or rational-quadratic-spline autoregressive blocks.
     normalization : {"none", "batch_norm"}
         Layer between the blocks.
     num_bins, tail_bound : int, float
         Of the splines, which are the identity beyond `tail_bound`.
-    learning_rate, weight_decay, schedule, gradient_clip, averaging, batch_size, epochs, patience
+    lr, weight_decay, schedule, gradient_clip, averaging, batch_size, drop_last
         How it is trained, see `models.training.TrainingPlan`; `schedule` is "one_cycle" or "constant".
+    epochs : int or None
+        None trains until the patience is used up.
+    early_stopping, patience : bool, int
+        Stop after `patience` epochs without a lower validation loss.
     precision : {"float32", "bfloat16"}
         Of the matrix products of the training steps; weights, loss, validation and everything after training are float32.
     compile : bool
         Let `torch.compile` fuse the training steps, where a compiler is there; costs about half a minute at the start.
     val_split : float
         Share of the events held out for validation where `fit` is given none.
-    random_state : int or None
+    no_gpu : bool
+        Stay on the CPU; otherwise the GPU is used if there is one.
+    verbose : bool
+        Show a progress bar and log the losses.
+    random_state : int, numpy generator or None
         Seeds initialisation, shuffles, hold-out and samples; None draws a fresh seed.
-    device : {"auto", "cpu", "cuda"}
 
     Attributes
     ----------
@@ -70,58 +81,77 @@ class ConditionalNormalizingFlow(BaseEstimator):
     (500, 2)
     """
 
+    _folder_name = "DE_models"
+    # m is routed through scikit-learn's pipelines without further ado. As their last step a flow is fitted with m in the place of y.
+    __metadata_request__fit = {"m": True}
+    __metadata_request__transform = {"m": True}
+    __metadata_request__inverse_transform = {"m": True}
+    __metadata_request__predict_log_proba = {"m": True}
+    __metadata_request__predict_proba = {"m": True}
+    __metadata_request__score = {"m": True}
+
     def __init__(
         self,
-        transform: Literal["MAF", "RQS"] = "MAF",
-        num_inputs: int = 4,
-        num_cond_inputs: int = 1,
-        num_blocks: int = 8,
-        num_hidden: int = 64,
+        save_path: str | Path | None = None,
+        load: bool = False,
+        num_inputs: int | None = 4,
+        num_cond_inputs: int | None = 1,
+        num_blocks: int = 15,
+        num_hidden: int = 128,
         num_layers: int = 1,
+        transform_type: Literal["MAF", "RQS"] = "MAF",
         normalization: Literal["none", "batch_norm"] = "none",
         num_bins: int = 8,
         tail_bound: float = 5.0,
-        learning_rate: float = 5e-3,
+        lr: float = 1e-3,
         weight_decay: float = 0.0,
-        schedule: Literal["one_cycle", "constant"] = "one_cycle",
+        schedule: Literal["one_cycle", "constant"] = "constant",
         gradient_clip: float = 1.0,
         averaging: float = 0.999,
-        batch_size: int = 1024,
-        epochs: int = 20,
+        early_stopping: bool = False,
         patience: int = 10,
+        no_gpu: bool = False,
+        val_split: float = 0.2,
+        batch_size: int = 256,
+        drop_last: bool = True,
+        epochs: int | None = 100,
         precision: Literal["float32", "bfloat16"] = "float32",
         compile: bool = False,
-        val_split: float = 0.2,
-        random_state: int | None = None,
-        device: Literal["auto", "cpu", "cuda"] = "auto",
+        verbose: bool = False,
+        random_state: RandomState = None,
     ) -> None:
-        self.transform = transform
+        self.save_path = save_path
+        self.load = load
         self.num_inputs = num_inputs
         self.num_cond_inputs = num_cond_inputs
         self.num_blocks = num_blocks
         self.num_hidden = num_hidden
         self.num_layers = num_layers
+        self.transform_type = transform_type
         self.normalization = normalization
         self.num_bins = num_bins
         self.tail_bound = tail_bound
-        self.learning_rate = learning_rate
+        self.lr = lr
         self.weight_decay = weight_decay
         self.schedule = schedule
         self.gradient_clip = gradient_clip
         self.averaging = averaging
-        self.batch_size = batch_size
-        self.epochs = epochs
+        self.early_stopping = early_stopping
         self.patience = patience
+        self.no_gpu = no_gpu
+        self.val_split = val_split
+        self.batch_size = batch_size
+        self.drop_last = drop_last
+        self.epochs = epochs
         self.precision = precision
         self.compile = compile
-        self.val_split = val_split
+        self.verbose = verbose
         self.random_state = random_state
-        self.device = device
 
     def fit(
         self,
         X: np.ndarray,
-        m: np.ndarray,
+        m: np.ndarray | None = None,
         X_val: np.ndarray | None = None,
         m_val: np.ndarray | None = None,
         *,
@@ -141,16 +171,18 @@ class ConditionalNormalizingFlow(BaseEstimator):
         ValueError
             If an array is empty or of the wrong width, or if no epoch has a finite loss.
         """
-        rng = np.random.default_rng(self.random_state)
+        plan = self._plan()
+        seed = as_seed(self.random_state)
+        X = as_matrix(X, width=self.num_inputs, owner=self)
+        m = as_matrix(m, name="m", width=self.num_cond_inputs, length=len(X))
+        self.n_features_in_, self.n_conditions_in_ = X.shape[1], m.shape[1]
         X, m = self._finite_rows(X, m)
         if X_val is None:
-            order = rng.permutation(len(X))
-            n_val = round(self.val_split * len(X))
-            X_val, m_val, X, m = X[order[:n_val]], m[order[:n_val]], X[order[n_val:]], m[order[n_val:]]
+            X, m, X_val, m_val = self._hold_out(X, m, np.random.default_rng(seed))
         X_val, m_val = self._finite_rows(X_val, m_val)
-        generators = member_generators(self.random_state, 1)
+        self._start_keeping()
 
-        device = pick_device(self.device)
+        generators, device = member_generators(seed, 1), self._device
         module = self._build(generators)
         module.condition_mean.copy_(torch.as_tensor(m.mean(axis=0)))
         module.condition_scale.copy_(torch.as_tensor(np.where(m.std(axis=0) > 0, m.std(axis=0), 1.0)))
@@ -160,11 +192,12 @@ class ConditionalNormalizingFlow(BaseEstimator):
         best_state: dict[str, torch.Tensor] = {}
         lowest = np.inf
 
-        def keep_best(epoch: int, validated: torch.nn.Module, val_losses: np.ndarray) -> None:
+        def keep(epoch: int, validated: torch.nn.Module, val_losses: np.ndarray) -> None:
             nonlocal best_state, lowest
             if val_losses[0] < lowest:
                 lowest = val_losses[0]
                 best_state = {name: value.clone() for name, value in validated.state_dict().items()}
+            self._keep_epoch(epoch, validated)
             if on_epoch is not None:
                 on_epoch(epoch, validated, float(val_losses[0]))
 
@@ -175,68 +208,117 @@ class ConditionalNormalizingFlow(BaseEstimator):
             torch.arange(len(X), device=device)[None],
             val_data,
             torch.arange(len(X_val), device=device)[None],
-            TrainingPlan(
-                epochs=self.epochs,
-                batch_size=self.batch_size,
-                learning_rate=self.learning_rate,
-                weight_decay=self.weight_decay,
-                one_cycle=self.schedule == "one_cycle",
-                gradient_clip=self.gradient_clip,
-                averaging=self.averaging,
-                patience=self.patience,
-            ),
+            plan,
             generators,
             gradients=self._losses_and_gradients_of,
             calibrate=lambda flow: calibrate_batch_norm(flow, *calibration),
-            on_epoch=keep_best,
+            on_epoch=keep,
             label="density estimator",
+            verbose=self.verbose,
         )
         self.train_losses_, self.val_losses_ = curves.train[:, 0], curves.val[:, 0]
+        self._keep_losses(curves.train, curves.val)
         best_epochs(self.val_losses_[1:], 1, ceiling=self.val_losses_[0] + DIVERGED)  # raises where no epoch is usable
         module.load_state_dict(best_state)
         self.module_ = module.eval()
         return self
 
-    def load(self, path: Path) -> ConditionalNormalizingFlow:
-        """Read the weights of one epoch, as written by `models.persistence.save_weights`, into this configuration.
+    def fit_transform(
+        self, X: np.ndarray, y: np.ndarray | None = None, m: np.ndarray | None = None, **fit_params: Any
+    ) -> np.ndarray:
+        """Fit, then the latent coordinates [n, d] of X; m may come second, or by name after what scikit-learn's pipelines call y."""
+        m = y if m is None else m
+        return self.fit(X, m, **fit_params).transform(X, m)
 
-        Raises
-        ------
-        InputError
-            If the file is damaged or belongs to another configuration.
-        """
-        module = self._build(member_generators(0, 1))
-        load_weights(path, module)
-        self.module_ = module.to(pick_device(self.device)).eval()
-        return self
+    def transform(self, X: np.ndarray, m: np.ndarray | None = None) -> np.ndarray:
+        """Latent coordinates [n, d], distributed as N(0, 1) where the flow describes the events; NaN for rows with NaN."""
+        return self._per_event(X, m, lambda flow, *pair: flow(*pair)[0])
 
-    def predict_log_proba(self, X: np.ndarray, m: np.ndarray) -> np.ndarray:
+    def inverse_transform(self, Z: np.ndarray, m: np.ndarray | None = None) -> np.ndarray:
+        """Features [n, d] of latent coordinates Z; the inverse of `transform`."""
+        return self._per_event(Z, m, lambda flow, *pair: flow.inverse(*pair))
+
+    def log_jacobian_determinant(self, X: np.ndarray, m: np.ndarray | None = None) -> np.ndarray:
+        """log |dz/dx| of every event [n], in nats."""
+        return self._per_event(X, m, lambda flow, *pair: flow(*pair)[1][..., None])[:, 0]
+
+    def inverse_log_jacobian_determinant(self, Z: np.ndarray, m: np.ndarray | None = None) -> np.ndarray:
+        """log |dx/dz| of every event [n], in nats."""
+        return -self.log_jacobian_determinant(self.inverse_transform(Z, m), m)
+
+    def predict_log_proba(self, X: np.ndarray, m: np.ndarray | None = None) -> np.ndarray:
         """log p(x|m) of every event [n], in nats; NaN for rows with NaN."""
         return self._per_event(X, m, lambda flow, *pair: flow.log_prob(*pair)[..., None])[:, 0]
 
-    def transform_to_latent(self, X: np.ndarray, m: np.ndarray) -> np.ndarray:
-        """Latent coordinates [n, d], distributed as N(0, 1) where the flow describes the events."""
-        return self._per_event(X, m, lambda flow, *pair: flow(*pair)[0])
+    def predict_proba(self, X: np.ndarray, m: np.ndarray | None = None) -> np.ndarray:
+        """The density p(x|m) of every event [n]."""
+        return np.exp(self.predict_log_proba(X, m))
 
-    def transform_from_latent(self, Z: np.ndarray, m: np.ndarray) -> np.ndarray:
-        """Features [n, d] of latent coordinates Z; the inverse of `transform_to_latent`."""
-        return self._per_event(Z, m, lambda flow, *pair: flow.inverse(*pair))
+    def score_samples(self, X: np.ndarray, m: np.ndarray | None = None) -> np.ndarray:
+        """log p(x|m) of every event [n], in nats: scikit-learn's name for `predict_log_proba`."""
+        return self.predict_log_proba(X, m)
 
-    def sample(self, m: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
-        """Draw one event x ~ p(x|m) for every row of m [n, c]."""
-        rng = np.random.default_rng(self.random_state) if rng is None else rng
-        m = as_matrix(m, name="m", width=self.num_cond_inputs)
-        return self.transform_from_latent(rng.standard_normal((len(m), self.num_inputs)), m)
+    def score(self, X: np.ndarray, m: np.ndarray | None = None) -> float:
+        """Mean log p(x|m) of the events without NaN, in nats."""
+        return float(np.nanmean(self.predict_log_proba(X, m)))
+
+    def sample(self, n_samples: int = 1, m: np.ndarray | None = None, random_state: RandomState = None) -> np.ndarray:
+        """Draw events x ~ p(x|m).
+
+        Parameters
+        ----------
+        n_samples : int
+            With 1 (or the length of m): one event for every row of m [n, c]; with a single row of m: so many events there.
+        random_state : int, numpy generator or None
+            None uses that of the estimator.
+
+        Raises
+        ------
+        ValueError
+            If `n_samples` and the length of m do not fit together.
+        """
+        module = self._ready()
+        m = as_matrix(m, name="m", width=module.condition_mean.shape[0])
+        if len(m) == 1:
+            m = np.repeat(m, n_samples, axis=0)
+        if n_samples not in (1, len(m)):
+            raise ValueError(f"n_samples is {n_samples}, but m has {len(m)} rows")
+        rng = as_generator(self.random_state if random_state is None else random_state)
+        return self.inverse_transform(rng.standard_normal((len(m), module.d)), m)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        return tags
+
+    def _plan(self) -> TrainingPlan:
+        return TrainingPlan(
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            learning_rate=self.lr,
+            weight_decay=self.weight_decay,
+            one_cycle=self.schedule == "one_cycle",
+            gradient_clip=self.gradient_clip,
+            averaging=self.averaging,
+            patience=self.patience if self.early_stopping else 0,
+            drop_last=self.drop_last,
+        )
 
     def _build(self, generators: list[torch.Generator]) -> StackedFlow:
-        if self.transform not in ("MAF", "RQS"):
-            raise InputError(f"transform must be MAF or RQS, not {self.transform!r}")
+        if self.transform_type not in ("MAF", "RQS"):
+            raise InputError(f"transform_type must be MAF or RQS, not {self.transform_type!r}")
         if self.normalization not in ("none", "batch_norm"):
             raise InputError(f"normalization must be none or batch_norm, not {self.normalization!r}")
+        d, c = (
+            given if given is not None else getattr(self, learned, None)
+            for given, learned in ((self.num_inputs, "n_features_in_"), (self.num_cond_inputs, "n_conditions_in_"))
+        )
+        if d is None or c is None:
+            raise ValueError("num_inputs and num_cond_inputs must be given to load a flow")
         return StackedFlow(
-            self.num_inputs,
-            self.num_cond_inputs,
-            transformer=Affine() if self.transform == "MAF" else Spline(self.num_bins, self.tail_bound),
+            d,
+            c,
+            transformer=Affine() if self.transform_type == "MAF" else Spline(self.num_bins, self.tail_bound),
             num_blocks=self.num_blocks,
             num_hidden=self.num_hidden,
             num_layers=self.num_layers,
@@ -250,8 +332,7 @@ class ConditionalNormalizingFlow(BaseEstimator):
             raise InputError(f"precision must be float32 or bfloat16, not {self.precision!r}")
         member_losses = losses_of(flow)
         if self.precision == "bfloat16":
-            device = pick_device(self.device).type
-            member_losses = torch.autocast(device, torch.bfloat16, cache_enabled=False)(member_losses)
+            member_losses = torch.autocast(self._device.type, torch.bfloat16, cache_enabled=False)(member_losses)
         if self.compile:
             if compiler_works():
                 member_losses = torch.compile(member_losses)
@@ -259,27 +340,35 @@ class ConditionalNormalizingFlow(BaseEstimator):
                 logger.info("no compiler that torch.compile could use: the training steps are not compiled")
         return by_autograd(member_losses, flow)
 
+    def _hold_out(self, X: np.ndarray, m: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
+        n_val = round(self.val_split * len(X))
+        if not 0 < n_val < len(X):
+            raise ValueError(f"val_split = {self.val_split:g} of n_samples={len(X)} leaves no event to train or to validate on")
+        order = rng.permutation(len(X))
+        return [array[rows] for rows in (order[n_val:], order[:n_val]) for array in (X, m)]
+
     def _finite_rows(self, X: np.ndarray, m: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-        X = as_matrix(X, width=self.num_inputs)
-        m = as_matrix(m, name="m", width=self.num_cond_inputs, length=len(X))
+        X = as_matrix(X, width=self.n_features_in_, owner=self)
+        m = as_matrix(m, name="m", width=self.n_conditions_in_, length=len(X))
+        if np.isinf(X).any() or np.isinf(m).any():
+            raise ValueError("X or m holds infinity")
         finite = np.isfinite(X).all(axis=1) & np.isfinite(m).all(axis=1)
         if not finite.any():
             raise ValueError("X and m have no row without NaN")
         return X[finite], m[finite]
 
     def _tensor(self, array: np.ndarray) -> torch.Tensor:
-        return torch.as_tensor(array, dtype=torch.float32, device=pick_device(self.device))
+        return torch.tensor(array, dtype=torch.float32, device=self._device)
 
     @torch.no_grad()
-    def _per_event(self, X: np.ndarray, m: np.ndarray, function: Callable[..., torch.Tensor]) -> np.ndarray:
+    def _per_event(self, X: np.ndarray, m: np.ndarray | None, function: Callable[..., torch.Tensor]) -> np.ndarray:
         """Apply `function` of the flow in chunks that stay in cache; rows with NaN are answered with NaN."""
-        if not hasattr(self, "module_"):
-            raise NotFittedError("this ConditionalNormalizingFlow is not fitted yet: call fit or load first")
-        X = as_matrix(X, width=self.num_inputs)
-        m = as_matrix(m, name="m", width=self.num_cond_inputs, length=len(X))
+        flow = self._ready()
+        X = as_matrix(X, width=flow.d, owner=self)
+        m = as_matrix(m, name="m", width=flow.condition_mean.shape[0], length=len(X))
         x, condition = self._tensor(X)[None], self._tensor(m)[None]
         chunks = zip(x.split(CHUNK, dim=1), condition.split(CHUNK, dim=1), strict=True)
-        result = torch.cat([function(self.module_, *pair)[0].cpu() for pair in chunks]).double().numpy()
+        result = torch.cat([function(flow, *pair)[0].cpu() for pair in chunks]).double().numpy()
         result[~(np.isfinite(X).all(axis=1) & np.isfinite(m).all(axis=1))] = np.nan
         return result
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from inspect import signature
 from typing import Any
 
 import numpy as np
 from scipy.special import expit, log_expit, logit
 from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.pipeline import Pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import check_is_fitted
 
-from models.arrays import as_matrix
+from models.arrays import RandomState, as_matrix
 from models.persistence import InputError
 
 
@@ -38,10 +39,16 @@ class LogitScaler(TransformerMixin, BaseEstimator):
 
     def fit(self, X: np.ndarray, y: Any = None) -> LogitScaler:
         """Learn the range of every column of X [n, d]; NaN rows are ignored."""
+        if not 0 <= self.epsilon < 0.5:
+            raise InputError(f"epsilon = {self.epsilon:g} must be at least 0 and below 0.5")
         X = as_matrix(X)
+        if np.isinf(X).any():
+            raise ValueError("X holds infinity")
+        if len(X) == 1:
+            raise InputError("a range cannot be learned from n_samples=1")
         self.n_features_in_ = X.shape[1]
-        self.data_min_ = np.nanmin(X, axis=0)
-        self.data_max_ = np.nanmax(X, axis=0)
+        self.data_min_ = np.fmin.reduce(X, axis=0)
+        self.data_max_ = np.fmax.reduce(X, axis=0)
         if not np.all(self.data_max_ > self.data_min_):
             column = int(np.flatnonzero(~(self.data_max_ > self.data_min_))[0])
             raise InputError(f"feature {column} is constant, it has no range to scale by")
@@ -50,7 +57,7 @@ class LogitScaler(TransformerMixin, BaseEstimator):
     def scale(self, X: np.ndarray) -> np.ndarray:
         """Features scaled by their range to (epsilon, 1 - epsilon); values outside (0, 1) are left as they come."""
         check_is_fitted(self)
-        X = as_matrix(X, width=self.n_features_in_)
+        X = as_matrix(X, width=self.n_features_in_, owner=self)
         return self.epsilon + (1 - 2 * self.epsilon) * (X - self.data_min_) / (self.data_max_ - self.data_min_)
 
     def transform(self, X: np.ndarray) -> np.ndarray:
@@ -63,6 +70,11 @@ class LogitScaler(TransformerMixin, BaseEstimator):
         check_is_fitted(self)
         span = self.data_max_ - self.data_min_
         return self.data_min_ + span * (expit(np.asarray(Z, dtype=np.float64)) - self.epsilon) / (1 - 2 * self.epsilon)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        return tags
 
     def log_jacobian_determinant(self, X: np.ndarray) -> np.ndarray:
         """log |dz/dx| of every event [n], in nats; NaN where `transform` is NaN."""
@@ -82,7 +94,7 @@ class ExtStandardScaler(StandardScaler):
     def log_jacobian_determinant(self, X: np.ndarray) -> np.ndarray:
         """log |dz/dx| of every event [n], in nats."""
         check_is_fitted(self)
-        return np.full(len(X), -np.sum(np.log(self.scale_)))
+        return np.full(len(X), 0.0 if self.scale_ is None else -np.sum(np.log(self.scale_)))
 
     def inverse_log_jacobian_determinant(self, Z: np.ndarray) -> np.ndarray:
         """log |dx/dz| of every event [n], in nats."""
@@ -90,19 +102,112 @@ class ExtStandardScaler(StandardScaler):
 
 
 class ExtPipeline(Pipeline):
-    """A scikit-learn Pipeline of scalers that carries the Jacobian through."""
+    """A scikit-learn Pipeline of scalers, and perhaps a density estimator at its end, that carries the Jacobian through.
 
-    def log_jacobian_determinant(self, X: np.ndarray) -> np.ndarray:
+    `predict_log_proba` is a density of the features that go in, and `sample` returns such features. The condition m is handed to every
+    step that has a use for it, whether scikit-learn's metadata routing is on or off.
+
+    Examples
+    --------
+    >>> X = np.random.default_rng(1).normal(5, 2, size=(100, 1))
+    >>> make_ext_pipeline(ExtStandardScaler()).fit(X).log_jacobian_determinant(X[:1]).round(1)
+    array([-0.5])
+    """
+
+    def fit(
+        self,
+        X: np.ndarray,
+        m: np.ndarray | None = None,
+        X_val: np.ndarray | None = None,
+        m_val: np.ndarray | None = None,
+        **fit_params: Any,
+    ) -> ExtPipeline:
+        """Fit every step to what the steps before it make of X [n, d]; validation events pass through the same steps."""
+        for step in self._scalers():
+            step.fit(X)
+            X, X_val = (None if a is None else _call(step, "transform", a, c) for a, c in ((X, m), (X_val, m_val)))
+        last = self.steps[-1][1]
+        further = {"m": m, "X_val": X_val, "m_val": m_val} if _takes_m(last.fit) else {}
+        last.fit(X, **{name: value for name, value in further.items() if value is not None}, **fit_params)
+        return self
+
+    def fit_transform(
+        self, X: np.ndarray, y: np.ndarray | None = None, m: np.ndarray | None = None, **fit_params: Any
+    ) -> np.ndarray:
+        """Fit, then transform X [n, d]; m may come second, or by name after what scikit-learn's pipelines call y."""
+        m = y if m is None else m
+        return self.fit(X, m, **fit_params).transform(X, m)
+
+    def transform(self, X: np.ndarray, m: np.ndarray | None = None) -> np.ndarray:
+        """X [n, d] through all steps, to the latent space if the last one is a flow."""
+        for _, step in self.steps:
+            X = _call(step, "transform", X, m)
+        return X
+
+    def inverse_transform(self, Z: np.ndarray, m: np.ndarray | None = None) -> np.ndarray:
+        """The X that `transform` takes to Z [n, d]."""
+        for _, step in reversed(self.steps):
+            Z = _call(step, "inverse_transform", Z, m)
+        return Z
+
+    def log_jacobian_determinant(self, X: np.ndarray, m: np.ndarray | None = None) -> np.ndarray:
         """log |dz/dx| of every event [n], in nats, summed over the steps."""
         total = np.zeros(len(X))
         for _, step in self.steps:
-            total += step.log_jacobian_determinant(X)
-            X = step.transform(X)
+            total += _call(step, "log_jacobian_determinant", X, m)
+            X = _call(step, "transform", X, m)
         return total
 
-    def inverse_log_jacobian_determinant(self, Z: np.ndarray) -> np.ndarray:
+    def inverse_log_jacobian_determinant(self, Z: np.ndarray, m: np.ndarray | None = None) -> np.ndarray:
         """log |dx/dz| of every event [n], in nats, summed over the steps."""
-        return -self.log_jacobian_determinant(self.inverse_transform(Z))
+        return -self.log_jacobian_determinant(self.inverse_transform(Z, m), m)
+
+    def predict_log_proba(self, X: np.ndarray, m: np.ndarray | None = None) -> np.ndarray:
+        """log p(x|m) of every event [n], in nats, per unit of the features that go in; NaN where a scaler has no value."""
+        total = np.zeros(len(X))
+        for step in self._scalers():
+            total += _call(step, "log_jacobian_determinant", X, m)
+            X = _call(step, "transform", X, m)
+        return total + _call(self.steps[-1][1], "predict_log_proba", X, m)
+
+    def predict_proba(self, X: np.ndarray, m: np.ndarray | None = None) -> np.ndarray:
+        """The density p(x|m) of every event [n]."""
+        return np.exp(self.predict_log_proba(X, m))
+
+    def score_samples(self, X: np.ndarray, m: np.ndarray | None = None) -> np.ndarray:
+        """log p(x|m) of every event [n], in nats: scikit-learn's name for `predict_log_proba`."""
+        return self.predict_log_proba(X, m)
+
+    def score(self, X: np.ndarray, m: np.ndarray | None = None) -> float:
+        """Mean log p(x|m) of the events inside the range of the scalers, in nats."""
+        return float(np.nanmean(self.predict_log_proba(X, m)))
+
+    def sample(self, n_samples: int = 1, m: np.ndarray | None = None, random_state: RandomState = None) -> np.ndarray:
+        """Events x ~ p(x|m) in the features that go in, as the last step's `sample` draws them."""
+        Z = self.steps[-1][1].sample(n_samples, m, random_state)
+        m = None if m is None else np.broadcast_to(as_matrix(m, name="m"), (len(Z), as_matrix(m, name="m").shape[1]))
+        for step in reversed(self._scalers()):
+            Z = _call(step, "inverse_transform", Z, m)
+        return Z
+
+    def _scalers(self) -> list[Any]:
+        """All steps but the last."""
+        return [step for _, step in self.steps[:-1]]
+
+
+def _takes_m(function: Callable[..., Any]) -> bool:
+    return "m" in signature(function).parameters
+
+
+def _call(step: Any, method: str, X: np.ndarray, m: np.ndarray | None) -> np.ndarray:
+    """A step's method, with m where it takes one."""
+    function = getattr(step, method)
+    return function(X, m) if _takes_m(function) else function(X)
+
+
+def make_ext_pipeline(*steps: Any) -> ExtPipeline:
+    """An `ExtPipeline` whose steps are named after their classes, as scikit-learn's `make_pipeline` does."""
+    return ExtPipeline(make_pipeline(*steps).steps)
 
 
 def make_scaler(*, use_logit: bool) -> ExtPipeline:

@@ -8,9 +8,10 @@ optimizer, clipping and averaging are a few operations on it, however many layer
 from __future__ import annotations
 
 import copy
+import itertools
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,7 +35,9 @@ class TrainingPlan:
 
     Parameters
     ----------
-    epochs, batch_size : int
+    epochs : int or None
+        None trains until the patience of every member is used up.
+    batch_size : int
     learning_rate, weight_decay : float
         Of Adam; with `one_cycle` the learning rate is the highest one.
     one_cycle : bool
@@ -45,9 +48,11 @@ class TrainingPlan:
         Decay per step of the exponential average of the weights that is validated and kept; 0 keeps the weights themselves.
     patience : int
         A member whose validation loss has not become lower for so many epochs is done; 0 lets all train to the end.
+    drop_last : bool
+        Leave out what does not fill a batch: a smaller batch would weigh its events more, and every shuffle leaves out other events.
     """
 
-    epochs: int
+    epochs: int | None
     batch_size: int
     learning_rate: float
     weight_decay: float = 0.0
@@ -55,6 +60,11 @@ class TrainingPlan:
     gradient_clip: float = 0.0
     averaging: float = 0.0
     patience: int = 0
+    drop_last: bool = True
+
+    def __post_init__(self) -> None:
+        if self.epochs is None and (self.one_cycle or not self.patience):
+            raise ValueError("epochs=None needs early stopping, and a schedule that is constant")
 
 
 @dataclass(frozen=True)
@@ -154,6 +164,7 @@ def train_members(
     calibrate: Callable[[torch.nn.Module], None] | None = None,
     on_epoch: EpochCallback | None = None,
     label: str = "training",
+    verbose: bool = True,
 ) -> TrainingCurves:
     """Train with Adam as planned.
 
@@ -186,57 +197,53 @@ def train_members(
     optimizer = torch.optim.Adam([weights], lr=plan.learning_rate, weight_decay=plan.weight_decay, fused=True)
     n_members, n_train = train_rows.shape
     batch_size = min(plan.batch_size, n_train)
-    n_steps = n_train // batch_size
+    n_steps = n_train // batch_size if plan.drop_last else -(-n_train // batch_size)
     schedule = None
     if plan.one_cycle:
         schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, plan.learning_rate, total_steps=plan.epochs * n_steps + 1, pct_start=WARM_UP
+            optimizer, plan.learning_rate, total_steps=max(plan.epochs * n_steps + 1, 6), pct_start=WARM_UP
         )
     average = WeightAverage(module, weights, plan.averaging) if plan.averaging else None
     validated = module if average is None else average.module
-    curves = TrainingCurves(*(np.full((plan.epochs + 1, n_members), np.nan) for _ in range(2)))
+    train_curve, val_curve = [], []
     losses_of_validated = member_losses(validated)
     losses_and_gradients = by_autograd(member_losses(module), module) if gradients is None else gradients(module)
+    rows = torch.empty_like(train_rows, memory_format=torch.contiguous_format)
     lowest, epochs_since = np.full(n_members, np.inf), np.zeros(n_members, dtype=int)
 
-    def validate(epoch: int) -> np.ndarray:
+    def validate() -> np.ndarray:
         if calibrate is not None:
             calibrate(validated)
         validated.eval()
         done = epochs_since >= plan.patience if plan.patience else np.zeros(n_members, dtype=bool)
-        curves.val[epoch + 1] = np.where(done, np.nan, mean_losses(losses_of_validated, val_data, val_rows).cpu().numpy())
-        return curves.val[epoch + 1]
+        val_curve.append(np.where(done, np.nan, mean_losses(losses_of_validated, val_data, val_rows).cpu().numpy()))
+        return val_curve[-1]
 
-    validate(-1)
-    curves.train[0] = mean_losses(losses_of_validated, data, train_rows).cpu().numpy()
+    validate()
+    train_curve.append(mean_losses(losses_of_validated, data, train_rows).cpu().numpy())
     last_logged = time.monotonic()
-    progress = tqdm(range(plan.epochs), desc=label, unit="epoch", disable=None)
+    numbers = itertools.count() if plan.epochs is None else range(plan.epochs)
+    progress = tqdm(numbers, desc=label, unit="epoch", disable=None if verbose else True)
     for epoch in progress:
         module.train()
-        shuffles = [torch.randperm(n_train, generator=generator) for generator in generators]
-        rows = torch.gather(train_rows, 1, torch.stack(shuffles).to(train_rows.device))
+        for shuffled, mine, generator in zip(rows, train_rows, generators, strict=True):
+            torch.index_select(mine, 0, torch.randperm(n_train, generator=generator).to(mine.device), out=shuffled)
         summed = torch.zeros(n_members, device=rows.device)
-        # A last partial batch would weigh its events more and mislead batch norm; every shuffle leaves out other events.
-        steps = rows[:, : n_steps * batch_size].unflatten(1, (n_steps, batch_size)).transpose(0, 1)
-        for some_steps in steps.split(STEPS_GATHERED):
-            some_steps = some_steps.contiguous()
-            for batch in zip(*(tensor[some_steps] for tensor in data), strict=True):
-                summed += losses_and_gradients(*batch)
-                if plan.gradient_clip:
-                    clip_members(weights.grad, plan.gradient_clip)
-                optimizer.step()
-                if schedule is not None:
-                    schedule.step()
-                if average is not None:
-                    average.update()
-        val_losses = validate(epoch)
-        curves.train[epoch + 1] = np.where(np.isnan(val_losses), np.nan, (summed / n_steps).cpu().numpy())
-        mean = [
-            float(np.nanmean(values)) if np.isfinite(values).any() else np.nan for values in (curves.train[epoch + 1], val_losses)
-        ]
-        level = logging.INFO if time.monotonic() - last_logged > SECONDS_BETWEEN_LOGS else logging.DEBUG
+        for batch in batches(data, rows, batch_size, plan.drop_last):
+            summed += losses_and_gradients(*batch)
+            if plan.gradient_clip:
+                clip_members(weights.grad, plan.gradient_clip)
+            optimizer.step()
+            if schedule is not None:
+                schedule.step()
+            if average is not None:
+                average.update()
+        val_losses = validate()
+        train_curve.append(np.where(np.isnan(val_losses), np.nan, (summed / n_steps).cpu().numpy()))
+        mean = [float(np.nanmean(values)) if np.isfinite(values).any() else np.nan for values in (train_curve[-1], val_losses)]
+        level = logging.INFO if verbose and time.monotonic() - last_logged > SECONDS_BETWEEN_LOGS else logging.DEBUG
         last_logged = time.monotonic() if level == logging.INFO else last_logged
-        logger.log(level, "%s: epoch %d of %d, training loss %.4f, validation loss %.4f nats", label, epoch, plan.epochs, *mean)
+        logger.log(level, "%s: epoch %d, training loss %.4f, validation loss %.4f nats", label, epoch, *mean)
         progress.set_postfix(train=f"{mean[0]:.4f}", val=f"{mean[1]:.4f}")
         if on_epoch is not None:
             on_epoch(epoch, validated, val_losses)
@@ -248,4 +255,18 @@ def train_members(
         if plan.patience and (epochs_since >= plan.patience).all():
             logger.info("%s: no lower validation loss for %d epochs; training stops after epoch %d", label, plan.patience, epoch)
             break
-    return curves
+    rest = [np.full(n_members, np.nan)] * (0 if plan.epochs is None else plan.epochs + 1 - len(val_curve))
+    return TrainingCurves(np.stack(train_curve + rest), np.stack(val_curve + rest))
+
+
+def batches(
+    data: Sequence[torch.Tensor], rows: torch.Tensor, batch_size: int, drop_last: bool
+) -> Iterator[tuple[torch.Tensor, ...]]:
+    """The events of shuffled `rows` [n_members, n], batch by batch [n_members, batch_size, ...], fetched for many steps at once."""
+    n_full = rows.shape[1] // batch_size * batch_size
+    steps = rows[:, :n_full].unflatten(1, (-1, batch_size)).transpose(0, 1)
+    for some_steps in steps.split(STEPS_GATHERED):
+        some_steps = some_steps.contiguous()
+        yield from zip(*(tensor[some_steps] for tensor in data), strict=True)
+    if not drop_last and n_full < rows.shape[1]:
+        yield tuple(tensor[rows[:, n_full:]] for tensor in data)

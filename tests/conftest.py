@@ -78,7 +78,7 @@ def toy_copy(tmp_path: Path) -> Path:
 def small_configs(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """run_all flags for small networks and short trainings."""
     folder = tmp_path_factory.mktemp("configs")
-    (folder / "flow.yml").write_text("num_blocks: 3\nnum_hidden: 16\nlearning_rate: 3.0e-3\n")
+    (folder / "flow.yml").write_text("num_blocks: 3\nnum_hidden: 16\nlr: 3.0e-3\nschedule: one_cycle\n")
     (folder / "classifier.yml").write_text("layers: [16, 16]\n")
     return ["--DE_config_file", f"{folder}/flow.yml", "--cf_config_file", f"{folder}/classifier.yml", "--DE_epochs", "3",
             "--cf_epochs", "4", "--cf_n_runs", "2", "--cf_n_samples", "4000"]  # fmt: skip

@@ -162,8 +162,8 @@ def test_flags_that_make_no_sense(fails, argv):
         ("num_blocks: three\n", "num_blocks is 'three'"),
         ("num_blocks: -1\n", "num_blocks is -1"),
         ("num_hidden: 1000000000\n", "num_hidden is 1000000000"),
-        ("learning_rate: .nan\n", "learning_rate is nan"),
-        ("transform: [MAF]\n", "transform is ['MAF']"),
+        ("lr: .nan\n", "lr is nan"),
+        ("transform_type: [MAF]\n", "transform_type is ['MAF']"),
         ("- MAF\n", "not a YAML mapping"),
         ("num_blocks: [3\n", "not a YAML file"),
         ("!!python/object/apply:os.system ['true']\n", "not a YAML file"),
@@ -176,13 +176,13 @@ def test_configuration(run_all, tmp_path, content, fault, flag):
     path.write_text(content)
     line = run_all(flag, path)
     assert "bad.yml" in line
-    known = flag == "--DE_config_file" or "not a" in fault or "learning_rate" in fault
+    known = flag == "--DE_config_file" or "not a" in fault or "lr" in fault
     assert (fault if known else "unknown key") in line
 
 
 def test_unknown_transform(run_all, tmp_path):
-    (tmp_path / "bad.yml").write_text("transform: NSF\n")
-    assert "transform is 'NSF', expected one of MAF, RQS" in run_all("--DE_config_file", tmp_path / "bad.yml")
+    (tmp_path / "bad.yml").write_text("transform_type: NSF\n")
+    assert "transform_type is 'NSF', expected one of MAF, RQS" in run_all("--DE_config_file", tmp_path / "bad.yml")
 
 
 def test_missing_configuration(run_all, tmp_path):

@@ -46,7 +46,7 @@ def test_members_are_independent_of_their_neighbours():
 def test_each_member_holds_out_its_own_events():
     """Untrained, a member's losses on the events it holds out and on the rest average to its loss on all events."""
     X, y = two_gaussians(400)
-    settings = SETTINGS | {"n_runs": 3, "epochs": 1, "learning_rate": 1e-12}
+    settings = SETTINGS | {"n_runs": 3, "epochs": 1, "lr": 1e-12}
     split = NeuralNetworkClassifier(**settings, val_split=0.5).fit(X, y)
     whole = NeuralNetworkClassifier(**settings).fit(X, y, X, y)
     np.testing.assert_allclose((split.val_losses_[0] + split.train_losses_[0]) / 2, whole.val_losses_[0], rtol=1e-5)
@@ -64,7 +64,9 @@ def test_a_run_is_the_same_alone_and_in_company():
 
 def test_patience_ends_a_run_that_no_longer_improves():
     X, y = two_gaussians(200, shift=0.0)
-    classifier = NeuralNetworkClassifier(n_runs=2, **SETTINGS | {"epochs": 40, "learning_rate": 0.01}, patience=3).fit(X, y)
+    classifier = NeuralNetworkClassifier(n_runs=2, **SETTINGS | {"epochs": 40, "lr": 0.01}, early_stopping=True, patience=3).fit(
+        X, y
+    )
     for losses in classifier.val_losses_[1:].T:
         n_epochs = int(np.isfinite(losses).sum())
         assert np.nanargmin(losses) == n_epochs - 4
@@ -89,14 +91,14 @@ def test_gradients_by_hand_are_those_of_autograd():
 def test_weights_move_the_decision():
     X, y = two_gaussians()
     weight = np.where(y == 1, 5.0, 1.0)
-    up = NeuralNetworkClassifier(**SETTINGS).fit(X, y, X, y, weight, weight)
+    up = NeuralNetworkClassifier(**SETTINGS, use_class_weights=False).fit(X, y, X, y, weight, weight)
     assert np.average(up.predict(X), weights=weight) == pytest.approx(5 / 6, abs=0.02)  # calibrated for the weighted events
 
 
 def test_keeps_the_epoch_of_lowest_validation_loss_of_every_member():
     X, y = two_gaussians(300)
     states = []
-    classifier = NeuralNetworkClassifier(n_runs=2, **SETTINGS | {"epochs": 15, "learning_rate": 0.05})
+    classifier = NeuralNetworkClassifier(n_runs=2, **SETTINGS | {"epochs": 15, "lr": 0.05})
     classifier.fit(X[:150], y[:150], X[150:], y[150:], on_epoch=lambda epoch, c, losses: states.append(c.predict_runs(X)))
     best = classifier.val_losses_[1:].argmin(axis=0)
     for run in range(2):
@@ -108,7 +110,7 @@ def test_same_seed_same_scores_and_weights_reload(tmp_path):
     first, second = (NeuralNetworkClassifier(n_runs=2, **SETTINGS).fit(X, y) for _ in range(2))
     np.testing.assert_array_equal(first.predict_runs(X), second.predict_runs(X))
     save_weights(tmp_path / "c.par", first.module_.state_dict())
-    again = NeuralNetworkClassifier(n_runs=2, **SETTINGS).load(tmp_path / "c.par")
+    again = NeuralNetworkClassifier(n_runs=2, **SETTINGS).load_weights(tmp_path / "c.par")
     np.testing.assert_array_equal(first.predict_runs(X), again.predict_runs(X))
 
 

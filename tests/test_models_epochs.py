@@ -31,6 +31,6 @@ def test_no_usable_epoch_is_an_error():
 def test_a_diverging_training_ends_in_one_sentence():
     rng = np.random.default_rng(0)
     X, m = rng.normal(size=(500, 2)), rng.uniform(size=(500, 1))
-    flow = ConditionalNormalizingFlow(num_inputs=2, num_blocks=2, num_hidden=8, epochs=3, learning_rate=1e30, random_state=0)
+    flow = ConditionalNormalizingFlow(num_inputs=2, num_blocks=2, num_hidden=8, epochs=3, lr=1e30, random_state=0)
     with pytest.raises(ValueError, match="none of the 3 epochs has a finite validation loss"):
         flow.fit(X, m)

@@ -1,0 +1,171 @@
+"""Background sculpting: does a cut on the anomaly score change the shape of the background's mass spectrum?
+
+A bump hunt takes the background after the cut to be as smooth as before. Where the score depends on m_JJ, it is not
+(arXiv:2210.14924, section V).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy.spatial.distance import jensenshannon
+from scipy.stats import chi2
+
+from models.persistence import InputError, load_array, save_json
+
+SHARES = (0.2, 0.05, 0.01, 0.001)
+MAX_BINS = 40
+MIN_EXPECTED = 10  # events per bin after the cut, for χ² to be distributed as such
+
+
+@dataclass(frozen=True)
+class Sculpting:
+    """How the spectrum of m_JJ changes when only the most anomalous background is kept.
+
+    Attributes
+    ----------
+    share : float
+        Share of the background that is kept.
+    edges : array [n_bins + 1]
+        Bins in m_JJ (TeV), with the same number of events in each before the cut.
+    before : array [n_bins]
+        Events before the cut.
+    after : array [n_runs, n_bins]
+        Events after the cut, for every run's score.
+    chi2, p_value, jensen_shannon : arrays [n_runs]
+        χ² of the kept share being the same in every bin, its p-value, and the Jensen-Shannon divergence of both spectra (nats).
+    """
+
+    share: float
+    edges: np.ndarray
+    before: np.ndarray
+    after: np.ndarray
+    chi2: np.ndarray
+    p_value: np.ndarray
+    jensen_shannon: np.ndarray
+
+    @property
+    def ndf(self) -> int:
+        """Degrees of freedom: bins less the overall share, which is taken from the same events."""
+        return len(self.before) - 1
+
+    @property
+    def chi2_per_ndf(self) -> float:
+        """Median over the runs."""
+        return float(np.median(self.chi2) / self.ndf)
+
+
+def background_sculpting(m: np.ndarray, scores: np.ndarray, shares: Sequence[float] = SHARES) -> list[Sculpting]:
+    """Compare the spectrum of background masses m [n] (TeV) before and after cuts on the scores [n_runs, n].
+
+    χ² = Σ (k_i − ε n_i)² / (ε (1 − ε) n_i) with n_i events in bin i before and k_i after the cut, ε = Σ k / Σ n: the variance is that of
+    a binomial, since the kept events are part of all events. Cuts that keep too few events for two bins are left out.
+
+    Raises
+    ------
+    InputError
+        If no cut keeps enough events, if masses and scores differ in number, or if a score is not finite.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(1)
+    >>> m = rng.uniform(2.5, 5, 100_000)
+    >>> [smooth] = background_sculpting(m, rng.random(100_000), [0.01])
+    >>> [sculpted] = background_sculpting(m, rng.random(100_000) + 0.1 * m, [0.01])
+    >>> smooth.chi2_per_ndf < 2 < 20 < sculpted.chi2_per_ndf
+    True
+    """
+    m, scores = np.asarray(m, dtype=np.float64), np.atleast_2d(scores)
+    if scores.shape[1] != len(m):
+        raise InputError(f"{len(m)} masses, but {scores.shape[1]} scores")
+    if not np.isfinite(scores).all():
+        raise InputError("some scores are not finite: leave those events out")
+    order = np.random.default_rng(0).permutation(len(m))  # equal scores are kept or not irrespective of the mass
+    m, scores = m[order], scores[:, order]
+    results = []
+    for share in shares:
+        n_kept = round(share * len(m))
+        n_bins = min(MAX_BINS, n_kept // MIN_EXPECTED)
+        if n_bins < 2:
+            continue
+        edges = np.quantile(m, np.linspace(0, 1, n_bins + 1))
+        before = np.histogram(m, edges)[0]
+        most_anomalous = np.argpartition(scores, -n_kept, axis=1)[:, -n_kept:]
+        after = np.stack([np.histogram(m[kept], edges)[0] for kept in most_anomalous])
+        kept_share = n_kept / len(m)
+        statistic = np.sum((after - kept_share * before) ** 2 / (kept_share * (1 - kept_share) * before), axis=1)
+        divergence = np.array([jensenshannon(before, counts) ** 2 for counts in after])
+        results.append(Sculpting(share, edges, before, after, statistic, chi2.sf(statistic, n_bins - 1), divergence))
+    if not results:
+        raise InputError(f"{len(m)} background events are too few to see sculpting")
+    return results
+
+
+def natural_number(sideband: np.ndarray, sr_masses: np.ndarray) -> int:
+    """How many signal-region events belong to the sideband masses (TeV), from a log-linear interpolation of their density."""
+    low, high = sideband[sideband < sr_masses.min()], sideband[sideband > sr_masses.max()]
+    if len(low) == 0 or len(high) == 0:
+        raise InputError("sculpting needs sideband events on both sides of the signal region")
+    width = sr_masses.max() - sr_masses.min()
+    edges = (low.max() - width / 2, low.max()), (high.min(), high.min() + width / 2)
+    log_densities = [np.log(max(np.sum((sideband >= a) & (sideband <= b)), 1) / (b - a)) for a, b in edges]
+    grid = np.linspace(sr_masses.min(), sr_masses.max(), 101)
+    slope = (log_densities[1] - log_densities[0]) / (np.mean(edges[1]) - np.mean(edges[0]))
+    return round(width * np.mean(np.exp(log_densities[0] + slope * (grid - np.mean(edges[0])))))
+
+
+def sculpting_of_run(data_dir: Path, preds_dir: Path, savefig: Path | None = None, label: str = "") -> list[Sculpting]:
+    """Sculpting of a run's test background, signal region and sideband together.
+
+    The test set holds many extra events of the signal region; as many are used, chosen at random, as belong to the sideband's.
+
+    Parameters
+    ----------
+    data_dir, preds_dir : path
+        Folders with X_test.npy and X_sideband.npy (stage 3), and with preds_matris.npy and preds_matris_sideband.npy (stage 4).
+    savefig : path, optional
+        Where to write the figure; the numbers go beside it as JSON.
+
+    Raises
+    ------
+    InputError
+        If files are absent or do not fit together, or if there is too little background.
+    """
+    sr = _background(data_dir, preds_dir, "X_test", "preds_matris")
+    sideband = _background(data_dir, preds_dir, "X_sideband", "preds_matris_sideband")
+    n_natural = natural_number(sideband[0], sr[0])
+    chosen = np.random.default_rng(0).permutation(len(sr[0]))[:n_natural]
+    m = np.concatenate([sr[0][chosen], sideband[0]])
+    results = background_sculpting(m, np.concatenate([sr[1][:, chosen], sideband[1]], axis=1))
+    if savefig is not None:
+        import figures
+
+        figures.save(figures.sculpting(results, label), Path(savefig))
+        rows = [
+            {"share_kept": r.share, "chi2_per_ndf": r.chi2_per_ndf, "ndf": r.ndf, "p_value": float(np.median(r.p_value)),
+             "jensen_shannon_nats": float(np.median(r.jensen_shannon)), "chi2_of_runs": r.chi2.tolist()}
+            for r in results
+        ]  # fmt: skip
+        events = {
+            "sideband_events": len(sideband[0]),
+            "signal_region_events": len(chosen),
+            "signal_region_events_expected": n_natural,
+        }
+        save_json(Path(savefig).with_suffix(".json"), events | {"cuts": rows})
+    return results
+
+
+def _background(data_dir: Path, preds_dir: Path, events: str, predictions: str) -> tuple[np.ndarray, np.ndarray]:
+    """Masses [n] (TeV) and scores [n_runs, n] of the background among scored events."""
+    from evaluation_utils import minimum_val_loss_model_evaluation
+
+    array = load_array(Path(data_dir) / f"{events}.npy")
+    array = array[np.isfinite(array).all(axis=1) & (array[:, -2] == 1)]
+    scores = minimum_val_loss_model_evaluation(preds_dir, predictions=predictions)
+    if scores.shape[1] != len(array):
+        raise InputError(f"{preds_dir}/{predictions}.npy: {scores.shape[1]} events, but {data_dir}/{events}.npy has {len(array)}")
+    background = array[:, -1] == 0
+    return array[background, 0].astype(np.float64), scores[:, background]
