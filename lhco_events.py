@@ -108,17 +108,19 @@ def _chunks(path: Path, wanted: tuple[str, ...]) -> Iterator[tuple[int, int, np.
         raise InputError(f"{path}: not a readable HDF5 file of pandas ({' '.join(str(error).split())})") from error
 
 
-def features_from_jets(jets: np.ndarray) -> np.ndarray:
+def features_from_jets(jets: np.ndarray, add_delta_r: bool = False) -> np.ndarray:
     """m_JJ and the baseline features of the two leading jets.
 
     Parameters
     ----------
     jets : array [n, 12]
         px, py, pz, m (GeV), tau1, tau2 of the first and then of the second jet.
+    add_delta_r : bool
+        Add ΔR_JJ = √(Δη² + Δφ²) of the two jets, with pseudorapidity η and azimuth φ.
 
     Returns
     -------
-    array [n, 5]
+    array [n, 5] or [n, 6]
         m_JJ, m_J1, Δm_J = m_J2 - m_J1 (TeV), τ21_J1, τ21_J2, where J1 is the lighter jet and τ21 = τ2 / (1e-5 + τ1).
 
     Examples
@@ -135,10 +137,18 @@ def features_from_jets(jets: np.ndarray) -> np.ndarray:
     tau21 = jet[:, :, 5] / (1e-5 + jet[:, :, 4])
     by_mass = np.argsort(mass, axis=1, kind="stable")
     mass, tau21 = np.take_along_axis(mass, by_mass, axis=1), np.take_along_axis(tau21, by_mass, axis=1)
-    return np.column_stack([m_jj / GEV_PER_TEV, mass[:, 0] / GEV_PER_TEV, (mass[:, 1] - mass[:, 0]) / GEV_PER_TEV, tau21])
+    features = [m_jj / GEV_PER_TEV, mass[:, 0] / GEV_PER_TEV, (mass[:, 1] - mass[:, 0]) / GEV_PER_TEV, tau21]
+    if add_delta_r:
+        transverse = np.hypot(momentum[:, :, 0], momentum[:, :, 1])
+        with np.errstate(divide="ignore", invalid="ignore"):  # along the beam: not finite, dropped with the NaN rows
+            eta = np.arcsinh(momentum[:, :, 2] / transverse)
+        delta_phi = np.arctan2(momentum[:, 0, 1], momentum[:, 0, 0]) - np.arctan2(momentum[:, 1, 1], momentum[:, 1, 0])
+        delta_phi = (delta_phi + np.pi) % (2 * np.pi) - np.pi
+        features.append(np.hypot(eta[:, 0] - eta[:, 1], delta_phi))
+    return np.column_stack(features)
 
 
-def read_lhco_file(path: Path, default_label: float | None = None) -> np.ndarray:
+def read_lhco_file(path: Path, default_label: float | None = None, add_delta_r: bool = False) -> np.ndarray:
     """Read one LHC Olympics file into events [n, 2 + d] (m_JJ in TeV, features, label), float32.
 
     The file is read in chunks, so that memory holds the result and one chunk.
@@ -147,6 +157,8 @@ def read_lhco_file(path: Path, default_label: float | None = None) -> np.ndarray
     ----------
     default_label : float, optional
         Label of all events where the file has no label column.
+    add_delta_r : bool
+        See `features_from_jets`.
 
     Raises
     ------
@@ -155,7 +167,7 @@ def read_lhco_file(path: Path, default_label: float | None = None) -> np.ndarray
     """
     events: np.ndarray | None = None
     for n_events, start, values in tqdm(_chunks(path, (*COLUMNS, "label")), desc=Path(path).name, unit="chunk", disable=None):
-        features = features_from_jets(values[:, :-1])
+        features = features_from_jets(values[:, :-1], add_delta_r)
         if events is None:
             events = np.empty((n_events, features.shape[1] + 1), dtype=np.float32)
         rows = events[start : start + len(values)]
@@ -294,6 +306,7 @@ def prepare_lhco(
     s_over_b: float,
     sr_range: tuple[float, float],
     seed: int,
+    add_delta_r: bool = False,
 ) -> Separation:
     """Read the LHC Olympics files, separate them, and write the ten event files and a figure of the mass spectrum into `outdir`.
 
@@ -306,10 +319,10 @@ def prepare_lhco(
         raise InputError(f"SR_min = {sr_range[0]:g} must be below SR_max = {sr_range[1]:g} (TeV)")
     if not (s_over_b == -1 or 0 <= s_over_b < np.inf):
         raise InputError(f"S_over_B = {s_over_b:g} must be 0 or above, or -1 for the paper's value")
-    events = read_lhco_file(features_file)
+    events = read_lhco_file(features_file, add_delta_r=add_delta_r)
     extra = None
     if extra_bkg_file is not None:
-        extra = read_lhco_file(extra_bkg_file, default_label=0)
+        extra = read_lhco_file(extra_bkg_file, default_label=0, add_delta_r=add_delta_r)
         usable = (extra[:, 0] > sr_range[0]) & (extra[:, 0] < sr_range[1]) & (extra[:, -1] == 0)
         logger.info("%s: %d of %d events are SR background", extra_bkg_file, usable.sum(), len(extra))
         extra = extra[usable]
@@ -342,6 +355,22 @@ def prepare_lhco(
     figures.save(figures.mass_spectrum(events[:, 0][data_rows], sr_range), outdir / "mjj_spectrum.png")
     _log_impossible_modes(separation)
     return separation
+
+
+def prepare_demo(
+    features_file: Path, outdir: Path, *, s_over_b: float, sr_range: tuple[float, float], seed: int, add_delta_r: bool = False
+) -> None:
+    """Write the sideband's and the signal region's data in halves and quarters, for the notebooks in demos/."""
+    events = read_lhco_file(features_file, add_delta_r=add_delta_r)
+    rng = make_rng(seed, "separation")
+    rows = separate(events[:, 0], events[:, -1] == 1, 0, sr_range, s_over_b, rng).main
+    writable_folder(outdir)
+    for region, parts in (("outerdata", ("outerdata_train", "outerdata_test")), ("innerdata", SR_DATA)):
+        data = events[rng.permutation(np.concatenate([rows[part] for part in parts]))]
+        half, quarter = len(data) // 2, len(data) // 4
+        for name, part in zip(("train", "val", "test"), np.split(data, [half, half + quarter]), strict=True):
+            save_arrays(outdir, {f"{region}_{name}": part})
+            logger.info("%s: %d events, %d of them signal", outdir / f"{region}_{name}.npy", len(part), part[:, -1].sum())
 
 
 def _log_impossible_modes(separation: Separation) -> None:

@@ -7,6 +7,8 @@ The best performance (arXiv:2109.00546):
 
 What to compare it with:
 
+    python run_all.py --data_dir separated_data/ --mode LaCATHODE --cf_separate_val_set --no_extra_signal --cf_use_class_weights \\
+        --cf_save_model
     python run_all.py --data_dir separated_data/ --mode ANODE --no_extra_signal
     python run_all.py --data_dir separated_data/ --mode CWoLa --cf_separate_val_set --no_extra_signal --cf_oversampling \\
         --cf_no_logit --cf_use_class_weights --cf_save_model
@@ -32,13 +34,13 @@ from command_line import arguments, flag, pick, run_script, switch
 
 logger = logging.getLogger(__name__)
 
-MODES = ("CATHODE", "ANODE", "CWoLa", "idealized_AD", "supervised")
+MODES = ("CATHODE", "LaCATHODE", "ANODE", "CWoLa", "idealized_AD", "supervised")
 SHARED = ("data_dir", "datashift", "random_shift", "seed", "device", "verbose")
 # Flags of stage 3 and stage 4 that run_all takes under the prefix --cf_.
 DENSITY = ("epochs", "batch_size", "patience", "no_logit")
 CREATION = (
     "n_samples", "realistic_conditional", "KDE_bandwidth", "oversampling", "no_logit", "external_samples", "SR_min", "SR_max",
-    "extra_bkg", "separate_val_set",
+    "extra_bkg", "separate_val_set", "n_latent_epochs",
 )  # fmt: skip
 TRAINING = (
     "config_file",
@@ -94,9 +96,11 @@ def plan(args: Namespace, save_dir: Path) -> list[tuple[object, Namespace]]:
         return [*stages, (anode_evaluation, arguments(anode_evaluation.FLAGS, **options))]
     stages = []
     skip_create = args.cf_skip_create or args.cf_skip_train
-    if args.mode == "CATHODE" and not skip_create and not args.cf_external_samples:
+    if args.mode in ("CATHODE", "LaCATHODE") and not skip_create and not args.cf_external_samples:
         stages += density_stages(args, (False,), shared | region | split | estimator)
-    chosen = {f"{mode}": args.mode == mode for mode in ("CWoLa", "supervised", "idealized_AD")}
+    chosen = {f"{mode}": args.mode == mode for mode in ("CWoLa", "supervised", "idealized_AD")} | {
+        "latent": args.mode == "LaCATHODE"
+    }
     if not skip_create:
         options = {name: getattr(args, f"cf_{name}") for name in CREATION} | shared | estimator | chosen
         options |= {"no_logit_trained": args.DE_no_logit}
@@ -119,8 +123,11 @@ def density_stages(args: Namespace, inner: tuple[bool, ...], options: dict) -> l
 
 
 def evaluate(mode: str, save_dir: Path) -> None:
-    """Draw ROC and SIC, and say how well the signal was found."""
-    from evaluation_utils import full_single_evaluation
+    """Draw ROC, SIC and the background's sculpting, and say how well the signal was found."""
+    import numpy as np
+
+    from evaluation_utils import full_single_evaluation, sculpting_of_run
+    from models.persistence import InputError
 
     figure = save_dir / "result_SIC.png"
     evaluation = full_single_evaluation(save_dir, save_dir, savefig=figure, return_all=True, label=mode)
@@ -130,6 +137,15 @@ def evaluate(mode: str, save_dir: Path) -> None:
     logger.info("%s: max SIC %.2f at ε_S = %.3f, ε_B = %.2e (median over runs: %d, statistical error of ε_B at most 20 %%)",
                 mode, best.value, best.tpr, best.fpr, len(evaluation.auc))  # fmt: skip
     logger.info("figure: %s", figure)
+    if (save_dir / "preds_matris_sideband.npy").is_file():
+        try:
+            cuts = sculpting_of_run(save_dir, save_dir, save_dir / "sculpting.png", mode)
+        except InputError as error:
+            logger.warning("no figure of background sculpting: %s", error)
+            return
+        for cut in cuts:
+            logger.info("%s: sculpting by the most anomalous %g %% of the background: χ²/ndf %.2f, p = %.2g (medians over runs)",
+                        mode, 100 * cut.share, cut.chi2_per_ndf, np.median(cut.p_value))  # fmt: skip
 
 
 if __name__ == "__main__":

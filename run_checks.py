@@ -16,7 +16,7 @@ from models.classifier import NeuralNetworkClassifier
 from models.flow import ConditionalNormalizingFlow
 from models.persistence import InputError
 
-WITH_DENSITY_ESTIMATOR = ("CATHODE", "ANODE")
+WITH_DENSITY_ESTIMATOR = ("CATHODE", "LaCATHODE", "ANODE")
 
 
 def check_run(args: Namespace, save_dir: Path) -> None:

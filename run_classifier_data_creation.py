@@ -2,10 +2,12 @@
 
     python run_classifier_data_creation.py --savedir CATHODE_results/ --n_samples 400000 --realistic_conditional --oversampling --no_logit
     python run_classifier_data_creation.py --savedir CWoLa_results/ --CWoLa --oversampling --no_logit
+    python run_classifier_data_creation.py --savedir LaCATHODE_results/ --latent
     python run_classifier_data_creation.py --savedir my_results/ --external_samples my_samples.npy --no_logit
 
 Writes X_train, X_validation, X_test (and X_extrasig) .npy with the columns m_JJ (TeV), preprocessed features, data (1) or sample (0),
-label (1 signal, 0 background, 5 sample); y_*.npy, the data/sample column; and data_vs_samples.png.
+label (1 signal, 0 background, 5 sample), X_sideband of the test sideband among them; y_*.npy, the data/sample column; and
+data_vs_samples.png. Further latent spaces are written in the same form into latent_1/, latent_2/ ...
 """
 
 from __future__ import annotations
@@ -66,6 +68,14 @@ FLAGS = [
         metavar="FILE",
         help="background samples made elsewhere (.npy; columns m_JJ in TeV, then the features)",
     ),
+    switch("latent", "LaCATHODE: the data in the density estimator's latent space, the background N(0, 1), four times as many"),
+    flag(
+        "n_latent_epochs",
+        type=positive_int,
+        default=1,
+        metavar="N",
+        help="epochs of the density estimator used as latent spaces, of lowest validation loss; the scores are averaged",
+    ),
     switch("CWoLa", "the background are the sideband strips of 0.2 TeV on both sides of the SR"),
     switch("supervised", "true signal against true background"),
     switch("idealized_AD", "the background is true SR background"),
@@ -92,13 +102,29 @@ def main(args: Namespace) -> None:
     """Choose the background of the mode, mix, preprocess, write."""
     import classifier_data as mixing
     from event_source import EventSource, FeatureShift
+    from latent_data import remove_latent_spaces, write_latent_arrays
     from models.persistence import InputError
 
     shift = FeatureShift(args.datashift, args.random_shift)
     source = EventSource(Path(args.data_dir), shift, args.seed, (args.SR_min, args.SR_max), args.separate_val_set)
     savedir = Path(args.savedir)
-    if sum((args.supervised, args.idealized_AD, args.CWoLa)) > 1:
-        raise InputError("only one of --supervised, --idealized_AD and --CWoLa can be asked for")
+    if sum((args.supervised, args.idealized_AD, args.CWoLa, args.latent)) > 1:
+        raise InputError("only one of --supervised, --idealized_AD, --CWoLa and --latent can be asked for")
+    if args.latent and args.external_samples:
+        raise InputError("--latent draws its background from N(0, 1): there is no use for --external_samples")
+    remove_latent_spaces(savedir)
+    if args.latent:
+        write_latent_arrays(
+            source,
+            _models(args, args.n_latent_epochs),
+            Path(args.config_file),
+            savedir,
+            trained_with_logit=not args.no_logit_trained,
+            extra_signal=not args.no_extra_signal,
+            fiducial_cut=args.fiducial_cut,
+            device=args.device,
+        )
+        return
     if args.supervised:
         names = ("signal", "background")
         arrays = mixing.mix_supervised(source, args.extra_bkg, args.oversampling)
@@ -114,15 +140,19 @@ def main(args: Namespace) -> None:
     mixing.write_classifier_arrays(arrays, savedir, use_logit=not args.no_logit, fiducial_cut=args.fiducial_cut, names=names)
 
 
+def _models(args: Namespace, n_best: int = 10) -> list[Path]:
+    if args.ANODE_models:
+        return [Path(path) for path in args.ANODE_models]
+    from density_estimation import best_model_paths
+
+    return best_model_paths(Path(args.savedir), args.model_file_name, n_best)
+
+
 def _samples(args: Namespace) -> BackgroundSamples:
     from classifier_data import BackgroundSamples
 
     external = [Path(path) for path in args.external_samples or ()]
-    models = [Path(path) for path in args.ANODE_models or ()]
-    if not models and not external:
-        from density_estimation import best_model_paths
-
-        models = best_model_paths(Path(args.savedir), args.model_file_name)
+    models = [] if external and not args.ANODE_models else _models(args)
     return BackgroundSamples(
         models=models,
         config_file=Path(args.config_file),

@@ -4,14 +4,15 @@
     python run_classifier_training.py --data_dir CWoLa_results/ --savedir CWoLa_results/ --CWoLa --save_model
 
 Writes loss_matris.npy, val_loss_matris.npy [n_runs, epochs] (NaN where a run was done already), preds_matris.npy (and
-preds_matris_extrasig.npy) [n_runs, n_kept, n_test], classifier_losses_run_R.png and, with --save_model, my_classifier_epoch_E.par
-(the weights of all runs).
+preds_matris_extrasig.npy, preds_matris_sideband.npy) [n_runs, n_kept, n_test], classifier_losses_run_R.png and, with --save_model,
+my_classifier_epoch_E.par (the weights of all runs).
 """
 
 from __future__ import annotations
 
 from argparse import Namespace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from command_line import (
     DEVICE,
@@ -26,6 +27,9 @@ from command_line import (
     switch,
     whole_number,
 )
+
+if TYPE_CHECKING:
+    from classifier_training import ClassifierInput
 
 FLAGS = [
     flag("epochs", type=positive_int, default=100, metavar="N", help="passes over the training events"),
@@ -66,16 +70,29 @@ FLAGS = [
 
 def main(args: Namespace) -> None:
     """Read the arrays and the configuration, then train and score."""
-    from classifier_training import CONFIG_KEYS, load_classifier_arrays, train_classifiers
-    from data_handler import make_seed, read_config, writable_folder
+    from classifier_training import CONFIG_KEYS, average_scores, load_classifier_arrays
+    from data_handler import read_config, writable_folder
+    from latent_data import latent_folder, latent_folders
     from models.classifier import NeuralNetworkClassifier
 
     config = read_config(Path(args.config_file), NeuralNetworkClassifier, CONFIG_KEYS)
-    arrays = load_classifier_arrays(Path(args.data_dir), args.use_mjj, not args.no_extra_signal)
+    spaces = latent_folders(Path(args.data_dir))
+    inputs = [load_classifier_arrays(space, args.use_mjj, not args.no_extra_signal) for space in spaces]
+    savedirs = [writable_folder(latent_folder(Path(args.savedir), number)) for number in range(len(spaces))]
+    for arrays, savedir in zip(inputs, savedirs, strict=True):
+        _train(args, config, arrays, savedir)
+    if len(savedirs) > 1:
+        average_scores(savedirs)
+
+
+def _train(args: Namespace, config: dict[str, Any], arrays: ClassifierInput, savedir: Path) -> None:
+    from classifier_training import train_classifiers
+    from data_handler import make_seed
+
     train_classifiers(
         arrays,
         config,
-        writable_folder(args.savedir),
+        savedir,
         epochs=args.epochs,
         n_runs=args.n_runs,
         batch_size=args.batch_size,

@@ -12,7 +12,7 @@ import logging
 from argparse import Namespace
 from pathlib import Path
 
-from command_line import DEVICE, SEED, SR_MAX, SR_MIN, VERBOSE, finite_float, flag, run_script
+from command_line import DEVICE, SEED, SR_MAX, SR_MIN, VERBOSE, finite_float, flag, run_script, switch
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +38,7 @@ FLAGS = [
         metavar="X",
         help="signal over background in the signal region; -1: 1000 signal events per million background events, as in the paper",
     ),
+    switch("add_deltaR", "add ΔR_JJ, the distance of the two jets in pseudorapidity and azimuth, as a fifth feature"),
     SEED,
     SR_MIN,
     SR_MAX,
@@ -61,6 +62,7 @@ def main(args: Namespace) -> None:
         s_over_b=args.S_over_B,
         sr_range=(args.SR_min, args.SR_max),
         seed=args.seed,
+        add_delta_r=args.add_deltaR,
     )
 
 

@@ -17,6 +17,7 @@ MODULES = (
     "models.epochs",
     "models.flow",
     "models.scalers",
+    "sculpting",
 )
 
 

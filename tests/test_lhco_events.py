@@ -126,6 +126,15 @@ def test_the_seed_chooses_the_signal_events():
     assert chosen[0] == chosen[1] != chosen[2]
 
 
+def test_delta_r():
+    """Back to back in azimuth at the same pseudorapidity: π; across the edge of the azimuth: the short way; in η: its difference."""
+    angles = [((1.0, 0.0), (1.0, np.pi)), ((0.0, 3.0), (0.0, -3.0)), ((-1.0, 0.5), (1.5, 0.5))]
+    jets = [[value for eta, phi in pair for value in (np.cos(phi), np.sin(phi), np.sinh(eta), 0.1, 1.0, 0.5)] for pair in angles]
+    features = lhco_events.features_from_jets(1000 * np.array(jets), add_delta_r=True)
+    np.testing.assert_allclose(features[:, -1], [np.pi, 2 * np.pi - 6, 2.5], atol=1e-12)
+    np.testing.assert_array_equal(features[:, :-1], lhco_events.features_from_jets(1000 * np.array(jets)))
+
+
 def test_script_writes_all_files_and_the_spectrum(tmp_path, run):
     run("run_data_preparation_LHCORD", "--features_file", SAMPLE, "--extra_bkg_file", SAMPLE.parent / "extra_inneronly.features.h5",
         "--outdir", tmp_path / "out", "--S_over_B", "0.02")  # fmt: skip

@@ -19,16 +19,16 @@ import run_classifier_data_creation
 import run_classifier_training
 from classifier_training import CONFIG_KEYS
 from command_line import make_parser
-from density_estimation import load_density_ensemble, log_likelihood_ratio, train_density_estimator
+from density_estimation import best_model_paths, load_density_ensemble, log_likelihood_ratio, train_density_estimator
 from evaluation_utils import classic_ANODE_eval, full_single_evaluation, signal_to_background
 from event_source import EventSource, FeatureShift
 from models.classifier import NeuralNetworkClassifier
-from models.ensembles import DensityEnsemble
 from models.epochs import best_epochs
-from models.scalers import make_scaler
+from models.scalers import ExtPipeline, make_scaler
 
 DEFAULTS = {
     "CATHODE": ["--cf_realistic_conditional", "--cf_oversampling", "--cf_no_logit", "--cf_use_class_weights", "--cf_save_model"],
+    "LaCATHODE": ["--cf_use_class_weights", "--cf_save_model"],
     "ANODE": [],
     "CWoLa": ["--cf_oversampling", "--cf_no_logit", "--cf_save_model"],
     "idealized_AD": ["--cf_oversampling", "--cf_no_logit", "--cf_use_class_weights", "--cf_save_model", "--cf_extra_bkg"],
@@ -46,6 +46,7 @@ def test_every_mode_runs_and_finds_the_toy_signal(mode, toy_dir, small_configs, 
     X = np.load(out / "X_test.npy")
     preds = np.load(out / "preds_matris.npy")
     assert X.shape[1] == 7
+    assert (out / "sculpting.png").exists() == (out / "sculpting.json").exists() == (mode != "ANODE")
     assert X.dtype == np.float32
     if mode == "ANODE":
         assert preds.shape == (1, 1, len(X))
@@ -78,7 +79,7 @@ def test_losses_with_and_without_logit_are_quoted_in_the_same_space(toy_dir, tmp
     """Whatever the flow works on, its loss is -log p of the physical features plus log |dz/dx| of logit and standardization."""
     train, val = EventSource(toy_dir, FeatureShift(), 1, SR).sideband()
     train[:, 3], val[:, 3] = np.exp(3 * train[:, 3]), np.exp(3 * val[:, 3])
-    config = {"num_blocks": 2, "num_hidden": 16, "learning_rate": 3e-3}
+    config = {"num_blocks": 2, "num_hidden": 16, "lr": 3e-3}
     settings = {"epochs": 2, "batch_size": 256, "patience": 0, "seed": 1, "device": "cpu"}
     losses = train_density_estimator(train, val, config, tmp_path, "flow", use_logit=use_logit, shift=FeatureShift(), **settings)
     reference = make_scaler(use_logit=True).fit(train[:, 1:-1])
@@ -109,7 +110,7 @@ def test_saved_weights_give_the_saved_scores(toy_dir, small_configs, tmp_path, r
     X, losses = np.load(tmp_path / "X_test.npy"), np.load(tmp_path / "val_loss_matris.npy")
     epochs = [
         NeuralNetworkClassifier(layers=(16, 16), n_runs=2)
-        .load(tmp_path / f"my_classifier_epoch_{epoch}.par")
+        .load_weights(tmp_path / f"my_classifier_epoch_{epoch}.par")
         .predict_runs(X[:, 1:-2])
         for epoch in range(4)
     ]
@@ -117,6 +118,56 @@ def test_saved_weights_give_the_saved_scores(toy_dir, small_configs, tmp_path, r
         best = best_epochs(losses[run_number], 10)
         expected = np.mean([epochs[epoch][run_number] for epoch in best], axis=0)
         np.testing.assert_allclose(np.load(tmp_path / "preds_matris.npy")[run_number, 0], expected, rtol=1e-5)
+
+
+def test_sideband_scores_leave_out_what_cwola_trains_on(toy_dir, small_configs, tmp_path, run):
+    """Without --cf_save_model, too, they are the mean over the best epochs; the strips next to the signal region are not scored."""
+    run("run_all", "--mode", "CWoLa", "--data_dir", toy_dir, "--save_dir", tmp_path, *small_configs)
+    X, events = np.load(tmp_path / "X_sideband.npy"), np.load(toy_dir / "outerdata_test.npy")
+    outside = (X[:, 0] <= 3.1) | (X[:, 0] >= 3.9)
+    assert outside.all()
+    assert 0 < len(X) <= np.sum((events[:, 0] <= 3.1) | (events[:, 0] >= 3.9))
+    assert np.load(tmp_path / "preds_matris_sideband.npy").shape == (2, 1, len(X))
+
+
+def test_latent_arrays_are_the_flows_latent_space(toy_dir, small_configs, tmp_path, run):
+    """Before standardization the background is N(0, 1), four times the data; the data are what the flow makes of the SR events."""
+    flags = ["--mode", "LaCATHODE", "--data_dir", toy_dir, "--save_dir", tmp_path, *small_configs, "--cf_separate_val_set"]
+    run("run_all", *flags, "--cf_n_latent_epochs", 2, "--cf_save_model")
+    X = np.load(tmp_path / "X_train.npy")
+    data, background = X[X[:, -2] == 1], X[X[:, -2] == 0]
+    n_data = sum(len(np.load(toy_dir / f"innerdata_{name}.npy")) for name in ("train", "val"))
+    n_background = sum((np.load(tmp_path / f"X_{name}.npy")[:, -2] == 0).sum() for name in ("train", "validation"))
+    assert n_background == 4 * n_data
+    config = {"num_blocks": 3, "num_hidden": 16}
+    best = best_model_paths(tmp_path, "my_ANODE_model")[0]
+    flow = load_density_ensemble([best], config, 4, FeatureShift(), "cpu")
+    events = np.load(toy_dir / "innerdata_train.npy")
+    latent = flow.transform(events[:, 1:-1], events[:, :1])
+    latent = latent[np.isfinite(latent).all(axis=1)]
+    assert len(latent) == len(data)
+    # Standardization is linear: event by event, matched by mass, data and latent coordinates are correlated to 1.
+    masses = events[np.isfinite(flow.transform(events[:, 1:-1], events[:, :1])).all(axis=1), 0]
+    data, latent = data[np.argsort(data[:, 0])], latent[np.argsort(masses)]
+    once = np.isin(data[:, 0], [value for value, n in zip(*np.unique(data[:, 0], return_counts=True), strict=True) if n == 1])
+    assert once.sum() > 1000
+    for column in range(4):
+        assert np.corrcoef(data[once, 1 + column], latent[once, column])[0, 1] > 0.999999
+    np.testing.assert_allclose(np.corrcoef(background[:, 1:-2].T), np.eye(4), atol=0.05)
+    first, second = (np.load(folder / "X_test.npy") for folder in (tmp_path, tmp_path / "latent_1"))
+    np.testing.assert_array_equal(first[:, 0], second[:, 0])
+    assert not np.allclose(first[:, 1:-2], second[:, 1:-2])
+    # The kept scores are means over the latent spaces; a run of another mode removes these.
+    alone = NeuralNetworkClassifier(layers=(16, 16), n_runs=2, n_inputs=4)
+    expected = []
+    for folder, events in ((tmp_path, first), (tmp_path / "latent_1", second)):
+        kept = [
+            alone.load_weights(folder / f"my_classifier_epoch_{epoch}.par").predict_runs(events[:, 1:-2]) for epoch in range(4)
+        ]
+        expected.append(np.mean(kept, axis=0))
+    np.testing.assert_allclose(np.load(tmp_path / "preds_matris.npy")[:, 0], np.mean(expected, axis=0), atol=1e-5)
+    run("run_all", "--mode", "CWoLa", "--data_dir", toy_dir, "--save_dir", tmp_path, *small_configs, "--cf_epochs", 2)
+    assert not (tmp_path / "latent_1").exists()
 
 
 def test_external_samples_replace_the_density_estimator(toy_dir, small_configs, tmp_path, run):
@@ -171,8 +222,8 @@ def test_anode_ratio_is_one_without_signal():
         events = toy_background(n, rng, rng.uniform(*masses, n))
         scaler = DensityPreprocessing.fit(events[:, 1:-1], n == 12000, FeatureShift()).scaler
         X = scaler.transform(events[:, 1:-1])
-        flow = ConditionalNormalizingFlow(num_blocks=3, num_hidden=16, epochs=12, learning_rate=3e-3, random_state=n)
-        ensembles.append(DensityEnsemble([flow.fit(X, events[:, :1])], scaler))
+        flow = ConditionalNormalizingFlow(num_blocks=3, num_hidden=16, epochs=12, lr=3e-3, schedule="one_cycle", random_state=n)
+        ensembles.append(ExtPipeline([*scaler.steps, ("flow", flow.fit(X, events[:, :1]))]))
     test = toy_background(4000, rng, rng.uniform(3.3, 3.7, 4000))
     log_ratio = log_likelihood_ratio(ensembles[1], ensembles[0], test)
     log_ratio = log_ratio[np.isfinite(log_ratio)]
@@ -191,7 +242,7 @@ def test_idealized_AD_without_signal_gives_auc_one_half(tmp_path, run):
         "--cf_no_logit", "--cf_oversampling", "--cf_use_class_weights", "--cf_save_model", "--cf_extra_bkg", "--cf_epochs", "10",
         "--cf_n_runs", "1")  # fmt: skip
     X = np.load(tmp_path / "out" / "X_validation.npy")
-    scores = NeuralNetworkClassifier().load(tmp_path / "out" / "my_classifier_epoch_9.par").predict(X[:, 1:-2])
+    scores = NeuralNetworkClassifier().load_weights(tmp_path / "out" / "my_classifier_epoch_9.par").predict(X[:, 1:-2])
     n_data, n_background = (X[:, -2] == 1).sum(), (X[:, -2] == 0).sum()
     sigma = np.sqrt((n_data + n_background + 1) / (12 * n_data * n_background))
     assert roc_auc_score(X[:, -2], scores) == pytest.approx(0.5, abs=3 * sigma)
