@@ -1,0 +1,5 @@
+"""The conditional normalizing flow."""
+
+from models.flow import ConditionalNormalizingFlow
+
+__all__ = ["ConditionalNormalizingFlow"]

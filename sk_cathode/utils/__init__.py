@@ -1,0 +1,1 @@
+"""Scalers, ensembles, evaluation."""

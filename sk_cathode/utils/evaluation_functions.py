@@ -1,0 +1,7 @@
+"""Curves and figures."""
+
+from evaluation_utils import background_sculpting, plot_roc_and_sic, sic_curve
+from figures import sculpting as plot_sculpting
+from figures_2d import hists_2d, preds_2d, pulls_2d
+
+__all__ = ["background_sculpting", "hists_2d", "plot_roc_and_sic", "plot_sculpting", "preds_2d", "pulls_2d", "sic_curve"]
