@@ -197,7 +197,7 @@ def train_classifiers(
         figures.save(figures.loss_curves(curves, "cross-entropy per event (nats)"), savedir / f"classifier_losses_run_{run}.png")
     lowest = np.nanmin(losses["val_loss_matris"], axis=1)
     logger.info(
-        "%d classifiers: lowest validation loss %.4f nats on average, %.4f to %.4f",
+        "classifiers (%d): lowest validation loss %.4f nats on average, %.4f to %.4f",
         n_runs,
         lowest.mean(),
         lowest.min(),

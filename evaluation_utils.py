@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -67,9 +67,9 @@ class Evaluation:
         Test events behind the efficiencies.
     """
 
-    tpr: np.ndarray
-    fpr: np.ndarray
-    sic: np.ndarray
+    tpr: np.ndarray = field(repr=False)
+    fpr: np.ndarray = field(repr=False)
+    sic: np.ndarray = field(repr=False)
     auc: np.ndarray
     run_max_sic: tuple[MaxSIC, ...]
     n_signal: int
@@ -154,10 +154,14 @@ def tprs_fprs_sics(scores: np.ndarray, labels: np.ndarray) -> tuple[list[np.ndar
     """
     labels = np.asarray(labels)
     scores = np.atleast_2d(scores)
+    if labels.ndim != 1 or scores.ndim != 2 or scores.shape[1] != len(labels):
+        raise InputError(
+            f"scores of shape {scores.shape} do not fit to labels of shape {labels.shape}: expected [n_runs, n] and [n]"
+        )
     if not (labels == 1).any() or not (labels == 0).any():
         raise InputError("ROC curves need signal and background events in the test set")
     if not np.isfinite(scores).all():
-        raise InputError("some scores are not finite")
+        raise InputError("some scores are not finite: leave those events out")
     curves = [roc_curve(labels == 1, run, drop_intermediate=False)[:2] for run in scores]
     fprs, tprs = [fpr for fpr, _ in curves], [tpr for _, tpr in curves]
     return tprs, fprs, [sic_curve(tpr, fpr) for tpr, fpr in zip(tprs, fprs, strict=True)]
@@ -292,6 +296,13 @@ def plot_roc_and_sic(
     -------
     figure : matplotlib.figure.Figure
     evaluations : dict of Evaluation
+        By name ("scores" where only an array is given): `evaluations[name].max_sic` is the largest SIC with its efficiencies,
+        `.auc` and `.run_max_sic` are those of every run, `.tpr`, `.fpr` and `.sic` the curves.
+
+    Raises
+    ------
+    InputError
+        If a score is not finite, or if there are not as many scores as labels.
     """
     import figures
 

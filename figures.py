@@ -170,8 +170,7 @@ def sculpting(results: Sequence[Sculpting], label: str = "") -> Figure:
         lower.errorbar((r.edges[1:] + r.edges[:-1]) / 2, ratio, error, fmt=".", ms=3, lw=1, color=colour)
         highest = max(highest, ratio.max())
     lower.axhline(1, color="black", lw=1)
-    low, high = np.quantile(finest.edges, (0, 0.98))
-    lower.set(xlabel=MASS_LABEL, ylabel="after / before", ylim=(0, 1.1 * highest), xlim=(low, high))
+    lower.set(xlabel=MASS_LABEL, ylabel="after / before", ylim=(0, 1.1 * highest), xlim=finest.edges[[0, -1]])
     upper.set(ylabel="probability density (1/TeV)", yscale="log", title=label)
     upper.legend(fontsize="small")
     return figure

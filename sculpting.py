@@ -7,7 +7,7 @@ A bump hunt takes the background after the cut to be as smooth as before. Where 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -40,9 +40,9 @@ class Sculpting:
     """
 
     share: float
-    edges: np.ndarray
-    before: np.ndarray
-    after: np.ndarray
+    edges: np.ndarray = field(repr=False)
+    before: np.ndarray = field(repr=False)
+    after: np.ndarray = field(repr=False)
     chi2: np.ndarray
     p_value: np.ndarray
     jensen_shannon: np.ndarray
@@ -81,6 +81,8 @@ def background_sculpting(m: np.ndarray, scores: np.ndarray, shares: Sequence[flo
     m, scores = np.asarray(m, dtype=np.float64), np.atleast_2d(scores)
     if scores.shape[1] != len(m):
         raise InputError(f"{len(m)} masses, but {scores.shape[1]} scores")
+    if not all(0 < share < 1 for share in shares):
+        raise InputError(f"shares to keep must lie between 0 and 1, not {list(shares)}")
     if not np.isfinite(scores).all():
         raise InputError("some scores are not finite: leave those events out")
     order = np.random.default_rng(0).permutation(len(m))  # equal scores are kept or not irrespective of the mass

@@ -93,7 +93,7 @@ class NeuralNetworkClassifier(ClassifierMixin, TrainedEpochs):
     save_path : path, optional
         Folder for the weights of every epoch and the losses, in `save_path/CLSF_models/`; without it the best are kept in memory.
     load : bool
-        Read the best epoch from `save_path` at first use, instead of `fit`.
+        Read the best epoch from `save_path` at first use; `fit` would train anew and replace what is kept there.
     n_inputs : int or None
         Number of features; None takes it from the array given to `fit`.
     layers : sequence of int
@@ -229,6 +229,7 @@ class NeuralNetworkClassifier(ClassifierMixin, TrainedEpochs):
         data = self._tensors(X, y, sample_weight)
         device, n = self._device, len(data[0])
         generators = member_generators(as_seed(self.random_state), self.n_runs)
+        network = self._build(generators)
         if X_val is None:
             n_val = round(self.val_split * n)
             if not 0 < n_val < n:
@@ -236,7 +237,7 @@ class NeuralNetworkClassifier(ClassifierMixin, TrainedEpochs):
         else:
             val_data = self._tensors(X_val, y_val, sample_weight_val)
         self._start_keeping()
-        self.module_ = self._build(generators).to(device)
+        self.module_ = network.to(device)
         if X_val is None:
             order = torch.stack([torch.randperm(n, generator=generator) for generator in generators]).to(device)
             val_data, val_rows, train_rows = data, order[:, :n_val], order[:, n_val:]
@@ -320,14 +321,16 @@ class NeuralNetworkClassifier(ClassifierMixin, TrainedEpochs):
         n_inputs = getattr(self, "n_features_in_", None) if self.n_inputs is None else self.n_inputs
         if n_inputs is None:
             raise ValueError("n_inputs must be given to load a classifier")
-        if len(self.layers) == 0:
-            raise ValueError("layers must hold the width of one hidden layer at least")
+        if np.ndim(self.layers) != 1 or len(self.layers) == 0:
+            raise ValueError(f"layers must hold the widths of the hidden layers, one at least, not {self.layers!r}")
+        if self.n_runs < 1:
+            raise ValueError(f"n_runs must be at least 1, not {self.n_runs}")
         return StackedNetwork([n_inputs, *self.layers], generators)
 
     def _tensors(self, X: np.ndarray, y: np.ndarray | None, weight: np.ndarray | None) -> list[torch.Tensor]:
         X = as_matrix(X, width=self.n_features_in_, owner=self)
         if y is None or np.size(y) != len(X):
-            raise ValueError(f"y is missing or has not one class for each of the {len(X)} rows of X")
+            raise ValueError(f"y or y_val is missing or has not one class for each of the {len(X)} rows of X or X_val")
         y = np.ravel(y)
         weight = np.ones(len(X)) if weight is None else as_matrix(weight, name="sample_weight", width=1, length=len(X))[:, 0]
         if np.isinf(X).any():

@@ -104,7 +104,8 @@ class EpochEnsembleModel(EnsembleModel):
     Parameters
     ----------
     model : ConditionalNormalizingFlow or NeuralNetworkClassifier
-        With a `save_path`; with `load=True` its epochs are read from there at first use, otherwise `fit` trains a copy of it.
+        With a `save_path`; with `load=True` its epochs are read from there at first use, otherwise `fit` trains a copy of it (whose
+        best epoch `model.load_best_model()` then brings into the model itself).
     n_best_epochs : int
     verbose, random_state
         As in `EnsembleModel`.
@@ -123,13 +124,15 @@ class EpochEnsembleModel(EnsembleModel):
 
     def fit(self, X: np.ndarray, m: np.ndarray, *args: Any, **kwargs: Any) -> EpochEnsembleModel:
         """Train the network, then read its best epochs back; of a classifier, m are the classes."""
-        if self.model.save_path is None:
+        if getattr(self.model, "save_path", None) is None:
             raise ValueError("an ensemble of epochs needs a model with a save_path")
         self.__dict__.pop("models_", None)
         self._read(clone(self.model).set_params(load=False).fit(X, m, *args, **kwargs))
         return self
 
     def _read(self, model: Any) -> None:
+        if self.n_best_epochs < 1:
+            raise ValueError(f"n_best_epochs must be at least 1, not {self.n_best_epochs}")
         losses = model.load_val_loss()
         if losses.ndim != 1:
             raise ValueError("an ensemble of epochs needs a model of one run")

@@ -32,7 +32,7 @@ class ConditionalNormalizingFlow(TransformerMixin, TrainedEpochs):
     save_path : path, optional
         Folder for the weights of every epoch and the losses, in `save_path/DE_models/`; without it the best epoch is kept in memory.
     load : bool
-        Read the best epoch from `save_path` at first use, instead of `fit`.
+        Read the best epoch from `save_path` at first use; `fit` would train anew and replace what is kept there.
     num_inputs, num_cond_inputs : int or None
         Number of features d and of conditions c; None takes them from the arrays given to `fit`.
     num_blocks : int
@@ -179,7 +179,7 @@ class ConditionalNormalizingFlow(TransformerMixin, TrainedEpochs):
         X, m = self._finite_rows(X, m)
         if X_val is None:
             X, m, X_val, m_val = self._hold_out(X, m, np.random.default_rng(seed))
-        X_val, m_val = self._finite_rows(X_val, m_val)
+        X_val, m_val = self._finite_rows(X_val, m_val, "m_val")
         self._start_keeping()
 
         generators, device = member_generators(seed, 1), self._device
@@ -278,6 +278,8 @@ class ConditionalNormalizingFlow(TransformerMixin, TrainedEpochs):
             If `n_samples` and the length of m do not fit together.
         """
         module = self._ready()
+        if m is None:
+            raise ValueError("m is missing: sample(m=masses) draws one event for every mass")
         m = as_matrix(m, name="m", width=module.condition_mean.shape[0])
         if len(m) == 1:
             m = np.repeat(m, n_samples, axis=0)
@@ -307,6 +309,10 @@ class ConditionalNormalizingFlow(TransformerMixin, TrainedEpochs):
     def _build(self, generators: list[torch.Generator]) -> StackedFlow:
         if self.transform_type not in ("MAF", "RQS"):
             raise InputError(f"transform_type must be MAF or RQS, not {self.transform_type!r}")
+        if self.schedule not in ("one_cycle", "constant"):
+            raise InputError(f"schedule must be one_cycle or constant, not {self.schedule!r}")
+        if min(self.num_blocks, self.num_hidden) < 1:
+            raise InputError(f"num_blocks = {self.num_blocks} and num_hidden = {self.num_hidden} must be at least 1")
         if self.normalization not in ("none", "batch_norm"):
             raise InputError(f"normalization must be none or batch_norm, not {self.normalization!r}")
         d, c = (
@@ -347,9 +353,9 @@ class ConditionalNormalizingFlow(TransformerMixin, TrainedEpochs):
         order = rng.permutation(len(X))
         return [array[rows] for rows in (order[n_val:], order[:n_val]) for array in (X, m)]
 
-    def _finite_rows(self, X: np.ndarray, m: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    def _finite_rows(self, X: np.ndarray, m: np.ndarray | None, m_name: str = "m") -> tuple[np.ndarray, np.ndarray]:
         X = as_matrix(X, width=self.n_features_in_, owner=self)
-        m = as_matrix(m, name="m", width=self.n_conditions_in_, length=len(X))
+        m = as_matrix(m, name=m_name, width=self.n_conditions_in_, length=len(X))
         if np.isinf(X).any() or np.isinf(m).any():
             raise ValueError("X or m holds infinity")
         finite = np.isfinite(X).all(axis=1) & np.isfinite(m).all(axis=1)

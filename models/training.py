@@ -63,6 +63,12 @@ class TrainingPlan:
     drop_last: bool = True
 
     def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size"):
+            value = getattr(self, name)
+            if value is not None and not (isinstance(value, (int, np.integer)) and value >= 1):
+                raise ValueError(f"{name} must be a whole number of at least 1, not {value!r}")
+        if not 0 <= self.averaging < 1:
+            raise ValueError(f"averaging must be at least 0 and below 1, not {self.averaging!r}")
         if self.epochs is None and (self.one_cycle or not self.patience):
             raise ValueError("epochs=None needs early stopping, and a schedule that is constant")
 

@@ -1,7 +1,11 @@
 """Curves and figures."""
 
-from evaluation_utils import background_sculpting, plot_roc_and_sic, sic_curve
+from evaluation_utils import Evaluation, background_sculpting, plot_roc_and_sic, sic_curve
 from figures import sculpting as plot_sculpting
 from figures_2d import hists_2d, preds_2d, pulls_2d
+from sculpting import Sculpting
 
-__all__ = ["background_sculpting", "hists_2d", "plot_roc_and_sic", "plot_sculpting", "preds_2d", "pulls_2d", "sic_curve"]
+__all__ = [
+    "Evaluation", "Sculpting", "background_sculpting", "hists_2d", "plot_roc_and_sic", "plot_sculpting", "preds_2d", "pulls_2d",
+    "sic_curve",
+]  # fmt: skip
