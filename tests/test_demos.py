@@ -24,6 +24,7 @@ def test_there_are_four():
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_runs_from_start_to_end(name, tmp_path, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # as in conftest: threads of several processes only wait for each other
     for variable in ("IPYTHONDIR", "JUPYTER_RUNTIME_DIR"):
         monkeypatch.setenv(variable, str(tmp_path / variable))
     notebook = nbformat.read(DEMOS / f"{name}.ipynb", as_version=4)
