@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from models.epochs import DIVERGED, best_epochs
 from models.persistence import InputError, load_array, load_weights, save_array, save_weights
 
 
-class TrainedEpochs(BaseEstimator):
+class TrainedEpochs(BaseEstimator, ABC):
     """A stack of networks whose epochs can be kept in a folder and read back.
 
     Subclasses name the folder below `save_path` and build the untrained module.
@@ -24,8 +25,9 @@ class TrainedEpochs(BaseEstimator):
     _folder_name: str
     _n_members = 1
 
+    @abstractmethod
     def _build(self, generators: list[torch.Generator]) -> torch.nn.Module:
-        raise NotImplementedError
+        """The untrained module of this configuration, a stack of as many members as there are generators."""
 
     @property
     def _device(self) -> torch.device:
