@@ -15,10 +15,12 @@ from sklearn.utils.multiclass import check_classification_targets
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from models.arrays import RandomState, as_matrix, as_seed, member_generators
+from models.checkpoints import Checkpoint
 from models.trained_epochs import TrainedEpochs
 from models.training import TrainingPlan, train_members
 
 CHUNK = 1024  # events whose activations, for ten members, stay in cache
+LARGEST_STACK = 2 * 10**7  # weights
 
 
 class StackedNetwork(torch.nn.Module):
@@ -190,6 +192,7 @@ class NeuralNetworkClassifier(ClassifierMixin, TrainedEpochs):
         sample_weight_val: np.ndarray | None = None,
         *,
         on_epoch: Callable[[int, NeuralNetworkClassifier, np.ndarray], None] | None = None,
+        checkpoint: Checkpoint | None = None,
     ) -> NeuralNetworkClassifier:
         """Minimise the weighted cross-entropy of y [n] given X [n, d]; rows with NaN are ignored.
 
@@ -203,6 +206,8 @@ class NeuralNetworkClassifier(ClassifierMixin, TrainedEpochs):
             Only the relative size counts: weights are scaled to mean 1, after balancing the classes where that is asked for.
         on_epoch : callable, optional
             Called after every epoch with its number, this estimator (in that epoch's state) and the validation losses [n_runs].
+        checkpoint : models.checkpoints.Checkpoint, optional
+            Where the training is kept, and goes on from if it was interrupted; events, parameters and seed must be the same then.
 
         Raises
         ------
@@ -236,7 +241,7 @@ class NeuralNetworkClassifier(ClassifierMixin, TrainedEpochs):
                 raise ValueError(f"val_split = {self.val_split:g} of n_samples={n} leaves no event to train or to validate on")
         else:
             val_data = self._tensors(X_val, y_val, sample_weight_val)
-        self._start_keeping()
+        self._start_keeping(goes_on=checkpoint is not None and checkpoint.path.is_file())
         self.module_ = network.to(device)
         if X_val is None:
             order = torch.stack([torch.randperm(n, generator=generator) for generator in generators]).to(device)
@@ -244,14 +249,7 @@ class NeuralNetworkClassifier(ClassifierMixin, TrainedEpochs):
         else:
             train_rows, val_rows = (torch.arange(k, device=device).expand(self.n_runs, k) for k in (n, len(val_data[0])))
 
-        lowest = torch.full((self.n_runs,), torch.inf, dtype=torch.float64)
-        best_state = {name: value.clone() for name, value in self.module_.state_dict().items()}
-
-        def keep_best(epoch: int, validated: torch.nn.Module, val_losses: np.ndarray) -> None:
-            better = torch.as_tensor(val_losses) < lowest
-            lowest[better] = torch.as_tensor(val_losses)[better]
-            for name, value in self.module_.state_dict().items():
-                best_state[name][better] = value[better]
+        def keep(epoch: int, validated: torch.nn.Module, val_losses: np.ndarray) -> None:
             self._keep_epoch(epoch, validated)
             if on_epoch is not None:
                 on_epoch(epoch, self, val_losses)
@@ -266,13 +264,13 @@ class NeuralNetworkClassifier(ClassifierMixin, TrainedEpochs):
             plan,
             generators,
             gradients=losses_and_gradients_of,
-            on_epoch=keep_best,
+            on_epoch=keep,
+            checkpoint=checkpoint,
             label="classifier",
             verbose=self.verbose,
         )
         self.train_losses_, self.val_losses_ = curves.train, curves.val
         self._keep_losses(curves.train, curves.val)
-        self.module_.load_state_dict(best_state)
         if not np.isfinite(self.val_losses_[1:]).any(axis=0).all():
             del self.module_
             raise ValueError(f"none of the {len(self.val_losses_) - 1} epochs of a run has a finite validation loss")
@@ -323,6 +321,9 @@ class NeuralNetworkClassifier(ClassifierMixin, TrainedEpochs):
             raise ValueError("n_inputs must be given to load a classifier")
         if np.ndim(self.layers) != 1 or len(self.layers) == 0:
             raise ValueError(f"layers must hold the widths of the hidden layers, one at least, not {self.layers!r}")
+        widths = [n_inputs, *self.layers, 1]
+        if self.n_runs * sum(a * b for a, b in itertools.pairwise(widths)) > LARGEST_STACK:
+            raise ValueError(f"{self.n_runs} networks with layers of {tuple(self.layers)} are more than can be trained")
         if self.n_runs < 1:
             raise ValueError(f"n_runs must be at least 1, not {self.n_runs}")
         return StackedNetwork([n_inputs, *self.layers], generators)

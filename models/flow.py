@@ -13,6 +13,7 @@ from sklearn.base import TransformerMixin
 
 from models.arrays import RandomState, as_generator, as_matrix, as_seed, member_generators
 from models.autoregressive import Affine, BatchNorm, Spline, StackedFlow
+from models.checkpoints import Checkpoint
 from models.epochs import DIVERGED, best_epochs
 from models.persistence import InputError
 from models.trained_epochs import TrainedEpochs
@@ -21,6 +22,7 @@ from models.training import TrainingPlan, by_autograd, compiler_works, train_mem
 logger = logging.getLogger(__name__)
 
 CALIBRATION_EVENTS = 65536
+LARGEST_FLOW = 2 * 10**7  # weights
 CHUNK = 2048  # events whose activations stay in the cache
 
 
@@ -156,6 +158,7 @@ class ConditionalNormalizingFlow(TransformerMixin, TrainedEpochs):
         m_val: np.ndarray | None = None,
         *,
         on_epoch: Callable[[int, torch.nn.Module, float], None] | None = None,
+        checkpoint: Checkpoint | None = None,
     ) -> ConditionalNormalizingFlow:
         """Maximise the likelihood of X [n, d] given m [n, c]; rows with NaN are ignored.
 
@@ -165,6 +168,8 @@ class ConditionalNormalizingFlow(TransformerMixin, TrainedEpochs):
             Validation events; without them the share `val_split` of X is held out.
         on_epoch : callable, optional
             Called after every epoch with its number, the module in that epoch's state, and the validation loss.
+        checkpoint : models.checkpoints.Checkpoint, optional
+            Where the training is kept, and goes on from if it was interrupted; events, parameters and seed must be the same then.
 
         Raises
         ------
@@ -180,7 +185,7 @@ class ConditionalNormalizingFlow(TransformerMixin, TrainedEpochs):
         if X_val is None:
             X, m, X_val, m_val = self._hold_out(X, m, np.random.default_rng(seed))
         X_val, m_val = self._finite_rows(X_val, m_val, "m_val")
-        self._start_keeping()
+        self._start_keeping(goes_on=checkpoint is not None and checkpoint.path.is_file())
 
         generators, device = member_generators(seed, 1), self._device
         module = self._build(generators)
@@ -189,14 +194,8 @@ class ConditionalNormalizingFlow(TransformerMixin, TrainedEpochs):
         module.to(device)
         data, val_data = ([self._tensor(a) for a in pair] for pair in ((X, m), (X_val, m_val)))
         calibration = [tensor[None, :CALIBRATION_EVENTS] for tensor in data]
-        best_state: dict[str, torch.Tensor] = {}
-        lowest = np.inf
 
         def keep(epoch: int, validated: torch.nn.Module, val_losses: np.ndarray) -> None:
-            nonlocal best_state, lowest
-            if val_losses[0] < lowest:
-                lowest = val_losses[0]
-                best_state = {name: value.clone() for name, value in validated.state_dict().items()}
             self._keep_epoch(epoch, validated)
             if on_epoch is not None:
                 on_epoch(epoch, validated, float(val_losses[0]))
@@ -213,13 +212,13 @@ class ConditionalNormalizingFlow(TransformerMixin, TrainedEpochs):
             gradients=self._losses_and_gradients_of,
             calibrate=lambda flow: calibrate_batch_norm(flow, *calibration),
             on_epoch=keep,
+            checkpoint=checkpoint,
             label="density estimator",
             verbose=self.verbose,
         )
         self.train_losses_, self.val_losses_ = curves.train[:, 0], curves.val[:, 0]
         self._keep_losses(curves.train, curves.val)
         best_epochs(self.val_losses_[1:], 1, ceiling=self.val_losses_[0] + DIVERGED)  # raises where no epoch is usable
-        module.load_state_dict(best_state)
         self.module_ = module.eval()
         return self
 
@@ -321,10 +320,16 @@ class ConditionalNormalizingFlow(TransformerMixin, TrainedEpochs):
         )
         if d is None or c is None:
             raise ValueError("num_inputs and num_cond_inputs must be given to load a flow")
+        transformer = Affine() if self.transform_type == "MAF" else Spline(self.num_bins, self.tail_bound)
+        outputs = d * transformer.n_parameters
+        if self.num_blocks * self.num_hidden * (d + c + self.num_layers * self.num_hidden + outputs) > LARGEST_FLOW:
+            raise InputError(
+                f"{self.num_blocks} blocks of width {self.num_hidden} with {outputs} outputs are more than can be trained"
+            )
         return StackedFlow(
             d,
             c,
-            transformer=Affine() if self.transform_type == "MAF" else Spline(self.num_bins, self.tail_bound),
+            transformer=transformer,
             num_blocks=self.num_blocks,
             num_hidden=self.num_hidden,
             num_layers=self.num_layers,

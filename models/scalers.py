@@ -232,15 +232,22 @@ def scaler_from_dict(content: Mapping[str, Any]) -> ExtPipeline:
     InputError
         If entries are missing, not numbers, or of different lengths.
     """
+    if not isinstance(content, Mapping):
+        raise InputError("preprocessing: not the parameters of a scaler")
     scaler = make_scaler(use_logit="logit" in content)
     try:
-        n_features = {len(content[name][key]) for name, _ in scaler.steps for key in _LEARNED[name]}
-        if len(n_features) != 1:
-            raise InputError("preprocessing: entries of different lengths")
-        for name, step in scaler.steps:
-            for key in _LEARNED[name]:
-                setattr(step, key, np.asarray(content[name][key], dtype=np.float64))
-            step.n_features_in_ = n_features.copy().pop()
-    except (KeyError, TypeError, ValueError) as error:
+        learned = {
+            (name, key): np.asarray(content[name][key], dtype=np.float64) for name, _ in scaler.steps for key in _LEARNED[name]
+        }
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise InputError(f"preprocessing: not the parameters of a scaler ({error!r})") from error
+    shapes = {values.shape for values in learned.values()}
+    if len(shapes) != 1 or len(shape := shapes.pop()) != 1 or shape[0] == 0:
+        raise InputError("preprocessing: entries of different lengths, or none")
+    if not all(np.isfinite(values).all() for values in learned.values()) or (learned["standard", "scale_"] <= 0).any():
+        raise InputError("preprocessing: entries that are not finite, or a width of 0")
+    for name, step in scaler.steps:
+        step.n_features_in_ = shape[0]
+        for key in _LEARNED[name]:
+            setattr(step, key, learned[name, key])
     return scaler

@@ -101,8 +101,8 @@ class TrainedEpochs(BaseEstimator, ABC):
             raise InputError(f"{self._folder / kind}_losses.npy: shape {losses.shape}, expected [epochs + 1, {self._n_members}]")
         return losses
 
-    def _start_keeping(self) -> None:
-        """Forget what an earlier training left, in memory and on disk."""
+    def _start_keeping(self, goes_on: bool) -> None:
+        """Forget what an earlier training left, in memory and, unless it is one that goes on, on disk."""
         for name in ("module_", "train_losses_", "val_losses_"):
             self.__dict__.pop(name, None)
         if self.save_path is not None:
@@ -110,7 +110,7 @@ class TrainedEpochs(BaseEstimator, ABC):
                 self._folder.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise InputError(f"{self._folder}: this folder cannot be made ({error.strerror})") from error
-            for path in (*self._folder.glob("epoch_*.par"), *self._folder.glob("*_losses.npy")):
+            for path in () if goes_on else (*self._folder.glob("epoch_*.par"), *self._folder.glob("*_losses.npy")):
                 path.unlink()
 
     def _keep_epoch(self, epoch: int, module: torch.nn.Module) -> None:
