@@ -9,10 +9,10 @@ RUN_DIR := sample_run/CATHODE_results
 
 run: .venv/.installed
 	$(BIN)/python run_data_preparation_LHCORD.py --features_file sample_data/events.features.h5 \
-	    --extra_bkg_file sample_data/extra_inneronly.features.h5 --S_over_B 0.03 --outdir $(RUN_DATA)
+	    --extra_bkg_file sample_data/extra_inneronly.features.h5 --S_over_B 0.03 --seed 1 --outdir $(RUN_DATA)
 	$(BIN)/python run_all.py --mode CATHODE --data_dir $(RUN_DATA) --save_dir $(RUN_DIR) \
 	    --cf_separate_val_set --no_extra_signal --cf_n_samples 60000 --cf_realistic_conditional --cf_oversampling --cf_no_logit \
-	    --cf_use_class_weights --cf_save_model --cf_epochs 40
+	    --cf_use_class_weights --cf_save_model --cf_epochs 40 --seed 1
 
 test: .venv/.installed-dev
 	$(BIN)/python -m pytest

@@ -6,24 +6,27 @@ Columns of the arrays are m_JJ (TeV), d preprocessed features, data (1) or sampl
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.special import expit, logit
 
 import figures
-from data_handler import drop_nan_rows, make_rng, read_config, remove_stale, save_arrays, writable_folder
+from data_handler import drop_nan_rows, make_rng, save_arrays, writable_folder
 from event_source import EventSource
 from models.persistence import InputError, load_array
-from models.scalers import LogitScaler, make_scaler
+from models.scalers import ExtPipeline, LogitScaler, make_scaler
 
 logger = logging.getLogger(__name__)
 
 DATA, SAMPLE = 1, 0
 SAMPLE_LABEL = 5
 FIDUCIAL = (0.05, 0.95)
+MAX_REDRAWS = 10
+MAX_SHARE_OUTSIDE = 0.01  # of the samples
 
 
 @dataclass(frozen=True)
@@ -247,8 +250,8 @@ class BackgroundSamples:
     ----------
     models : sequence of Path
         Weights of the density estimator's epochs; empty with `external`.
-    config_file : Path
-        YAML file of the density estimator.
+    config : mapping
+        The density estimator's hyperparameters.
     external : sequence of Path
         Files of samples made elsewhere, used instead.
     n_samples : int
@@ -260,7 +263,7 @@ class BackgroundSamples:
     """
 
     models: Sequence[Path]
-    config_file: Path
+    config: Mapping[str, Any]
     external: Sequence[Path]
     n_samples: int
     kde_bandwidth: float | None
@@ -271,17 +274,45 @@ class BackgroundSamples:
         """Background events [n, 1 + d]: m_JJ (TeV) and physical features."""
         if self.external:
             return load_external_samples(self.external, n_features, source.sr_range)
-        from density_estimation import CONFIG_KEYS, load_density_ensemble
-        from models.flow import ConditionalNormalizingFlow
+        from density_estimation import load_density_ensemble, training_range
 
-        config = read_config(self.config_file, ConditionalNormalizingFlow, CONFIG_KEYS)
-        ensemble = load_density_ensemble(self.models, config, n_features, source.shift, self.device, self.use_logit)
+        ensemble = load_density_ensemble(self.models, self.config, n_features, source.shift, self.device, self.use_logit)
         rng = make_rng(source.seed, "samples")
         m = sample_masses(sr_masses, self.n_samples, source.sr_range, self.kde_bandwidth, rng)
-        samples = np.column_stack([m, ensemble.sample(len(m), m[:, None], rng)])
-        finite = np.isfinite(samples).all(axis=1)
-        logger.info("%d background events sampled, %d of them not finite and dropped", len(samples), len(samples) - finite.sum())
-        return samples[finite]
+        features = sample_finite(ensemble, m, rng)
+        warn_of_extrapolation(features, *training_range(self.models[0]))
+        return np.column_stack([m, features])
+
+
+def sample_finite(density: ExtPipeline, m: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """One event x ~ p(x|m) for every mass m [n] (TeV); what is not finite is drawn again, and counted in the log.
+
+    Raises
+    ------
+    InputError
+        If events are still not finite after `MAX_REDRAWS` draws.
+    """
+    features = density.sample(len(m), m[:, None], rng)
+    counts = []
+    while (bad := np.flatnonzero(~np.isfinite(features).all(axis=1))).size:
+        counts.append(bad.size)
+        if len(counts) > MAX_REDRAWS:
+            raise InputError(
+                f"the density estimator: {bad.size} of {len(m)} samples are not finite, after {MAX_REDRAWS} further draws"
+            )
+        features[bad] = density.sample(len(bad), m[bad, None], rng)
+    logger.info("%d background events sampled, %d not finite and drawn again", len(m), sum(counts))
+    return features
+
+
+def warn_of_extrapolation(features: np.ndarray, low: np.ndarray, high: np.ndarray) -> None:
+    """Warn where more than 1 % of the sampled features [n, d] lie outside the range of the training events."""
+    outside = ((features < low) | (features > high)).mean(axis=0)
+    labels = figures.feature_labels(features.shape[1])[1:]
+    for k in np.flatnonzero(outside > MAX_SHARE_OUTSIDE):
+        logger.warning(
+            "%.1f %% of the sampled events lie outside the training range of feature %d, %s", 100 * outside[k], k + 1, labels[k]
+        )
 
 
 def mix_cathode(source: EventSource, samples: BackgroundSamples, oversampling: bool, extra_signal: bool) -> ClassifierArrays:
@@ -300,7 +331,7 @@ def write_classifier_arrays(
     fiducial_cut: bool,
     names: tuple[str, str],
     labels: Sequence[str] | None = None,
-) -> None:
+) -> dict[str, Any]:
     """Draw data against background, preprocess, and write X_* and y_* into `savedir`.
 
     The figure calls data and background by `names`, and the features by `labels` (those of the physical features by default).
@@ -310,9 +341,11 @@ def write_classifier_arrays(
     figure = figures.data_against_samples(data, background, *names, labels)
     arrays = preprocess(arrays, use_logit, fiducial_cut)
     writable_folder(savedir)
-    remove_stale(savedir, "X_*.npy", "y_*.npy")
     save_arrays(savedir, as_files(arrays))
     figures.save(figure, savedir / "data_vs_samples.png")
+    counts = {}
     for name, array in vars(arrays).items():
         if array is not None:
-            logger.info("X_%s: %d data, %d background", name, (array[:, -2] == DATA).sum(), (array[:, -2] == SAMPLE).sum())
+            counts[f"X_{name}"] = {"data": int((array[:, -2] == DATA).sum()), "background": int((array[:, -2] == SAMPLE).sum())}
+            logger.info("X_%s: %d data, %d background", name, *counts[f"X_{name}"].values())
+    return counts

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 import figures
-from data_handler import drop_nan_rows, remove_stale, save_arrays
+from data_handler import drop_nan_rows, save_arrays, writable_folder
 from evaluation_utils import minimum_val_loss_model_evaluation
 from models.arrays import pick_device
+from models.checkpoints import CHECKPOINT, Checkpoint
 from models.classifier import NeuralNetworkClassifier
 from models.epochs import best_epochs
 from models.persistence import InputError, load_array, save_array, save_weights
@@ -24,6 +24,12 @@ logger = logging.getLogger(__name__)
 # What the YAML file of the classifier may set; the rest are flags or follow from the data.
 CONFIG_KEYS = ("layers", "lr", "weight_decay")
 N_ENSEMBLE_EPOCHS = 10
+OUTPUTS = tuple(
+    f"{folder}{name}"
+    for folder in ("", "latent_[0-9]*/")
+    for name in ("loss_matris.npy", "val_loss_matris.npy", "preds_matris*.npy", "my_classifier_epoch_*.par",
+                 "classifier_losses_run_*.png", "result_SIC.png", "sculpting.*")
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -114,6 +120,9 @@ def event_weights(array: np.ndarray, target: np.ndarray, use_class_weights: bool
     return weights
 
 
+UNKEPT = ".epochs"  # folder of the weights that nobody asked to keep, for as long as the training lasts
+
+
 def weight_path(folder: Path, epoch: int) -> Path:
     """Where the weights of all runs in one epoch are kept."""
     return Path(folder) / f"my_classifier_epoch_{epoch}.par"
@@ -135,8 +144,11 @@ def train_classifiers(
     save_model: bool,
     seed: int,
     device: str,
-) -> None:
-    """Train `n_runs` classifiers, score the test data, and write losses, scores and loss figures into `savedir`."""
+) -> dict[str, Any]:
+    """Train `n_runs` classifiers, score the test data, and write losses, scores and loss figures into `savedir`.
+
+    An interrupted training goes on from the checkpoint that it left there. Returns lowest validation losses (nats) and epochs trained.
+    """
     sets = [arrays.train, arrays.validation] if separate_val_set else [np.concatenate([arrays.train, arrays.validation])]
     fit_arguments = []
     for array in sets:
@@ -150,9 +162,7 @@ def train_classifiers(
     scored = {"preds_matris": arrays.inputs(arrays.test)}
     if arrays.extrasig is not None:
         scored["preds_matris_extrasig"] = arrays.inputs(arrays.extrasig)
-    n_kept = 1 if save_model else epochs
-    states: list[dict[str, torch.Tensor]] = []
-    scores = {name: np.full((n_runs, n_kept, len(events)), np.nan, dtype=np.float32) for name, events in scored.items()}
+    kept_in = savedir if save_model else writable_folder(savedir / UNKEPT)
 
     classifier = NeuralNetworkClassifier(
         **config,
@@ -168,28 +178,26 @@ def train_classifiers(
         verbose=True,
         random_state=seed,
     )
-    remove_stale(savedir, "my_classifier_epoch_*.par", "preds_matris*.npy", "*loss_matris.npy", "classifier_losses_run_*.png")
-    remove_stale(savedir, "sculpting.*")
 
     def keep_epoch(epoch: int, classifier: NeuralNetworkClassifier, val_losses: np.ndarray) -> None:
-        states.append({name: value.clone() for name, value in classifier.module_.state_dict().items()})
-        if save_model:
-            save_weights(weight_path(savedir, epoch), classifier.module_.state_dict())
-        else:
-            for name, events in scored.items():
-                scores[name][:, epoch] = classifier.predict_runs(events)
+        save_weights(weight_path(kept_in, epoch), classifier.module_.state_dict())
 
+    checkpoint = Checkpoint(savedir / CHECKPOINT)
     try:
-        classifier.fit(X, y, X_val, y_val, weight, weight_val, on_epoch=keep_epoch)
+        classifier.fit(X, y, X_val, y_val, weight, weight_val, on_epoch=keep_epoch, checkpoint=checkpoint)
     except ValueError as error:
         raise InputError(f"the classifiers cannot be trained: {error}") from error
     best = [best_epochs(losses, N_ENSEMBLE_EPOCHS) for losses in classifier.val_losses_[1:].T]
-    if save_model:
-        for name, events in scored.items():
-            scores[name][:, 0] = _mean_scores(classifier, states, best, events)
+    scores = {}
+    for name, events in scored.items():
+        if save_model:
+            scores[name] = _mean_scores(classifier, kept_in, best, events)
+        else:
+            scores[name] = np.full((n_runs, epochs, len(events)), np.nan, dtype=np.float32)
+            for epoch in np.flatnonzero(np.isfinite(classifier.val_losses_[1:]).any(axis=1)):
+                scores[name][:, epoch] = classifier.load_weights(weight_path(kept_in, epoch)).predict_runs(events)
     if arrays.sideband is not None:  # too many events to keep every epoch's scores
-        mean = _mean_scores(classifier, states, best, arrays.inputs(arrays.sideband))
-        scores["preds_matris_sideband"] = mean[:, None].astype(np.float32)
+        scores["preds_matris_sideband"] = _mean_scores(classifier, kept_in, best, arrays.inputs(arrays.sideband))
     losses = {"loss_matris": classifier.train_losses_[1:].T, "val_loss_matris": classifier.val_losses_[1:].T}
     save_arrays(savedir, losses | scores)
     for run in range(n_runs):
@@ -203,20 +211,18 @@ def train_classifiers(
         lowest.min(),
         lowest.max(),
     )
+    return {"lowest_validation_losses": lowest.tolist(), "epochs": np.isfinite(losses["val_loss_matris"]).sum(axis=1).tolist()}
 
 
-def _mean_scores(
-    classifier: NeuralNetworkClassifier, states: list[dict[str, torch.Tensor]], best: list[np.ndarray], events: np.ndarray
-) -> np.ndarray:
-    """Scores [n_runs, n] averaged over every run's own best epochs; `states` are the weights after every epoch."""
+def _mean_scores(classifier: NeuralNetworkClassifier, folder: Path, best: list[np.ndarray], events: np.ndarray) -> np.ndarray:
+    """Scores [n_runs, 1, n] averaged over every run's own best epochs, whose weights are in `folder`."""
     total = np.zeros((len(best), len(events)))
     for epoch in sorted({int(epoch) for epochs in best for epoch in epochs}):
-        classifier.module_.load_state_dict(states[epoch])
-        scores = classifier.predict_runs(events)
+        scores = classifier.load_weights(weight_path(folder, epoch)).predict_runs(events)
         for run, epochs in enumerate(best):
             if epoch in epochs:
                 total[run] += scores[run] / len(epochs)
-    return total
+    return total[:, None].astype(np.float32)
 
 
 def average_scores(folders: Sequence[Path]) -> None:

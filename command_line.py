@@ -14,8 +14,8 @@ from typing import Any, NoReturn
 
 logger = logging.getLogger(__name__)
 
-BAD_INPUT = 2
-VERSIONS_OF = ("numpy", "scikit-learn", "torch")
+BAD_INPUT, MACHINE = 2, 3  # exit codes: what the user gave cannot be used; the machine does not do what is needed
+ENDED_BY_SIGNAL = 128  # plus the signal's number
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,13 @@ def whole_number(text: str) -> int:
     return value
 
 
-SEED = flag("seed", type=whole_number, default=1, metavar="N", help="random seed; the same seed gives the same result")
+SEED = flag(
+    "seed",
+    type=whole_number,
+    metavar="N",
+    help="random seed; the same seed gives the same result (default: the one the folder was begun with, else one is drawn)",
+)
+RESUME = switch("resume", "go on with the training that was interrupted in the output folder, if there is one")
 DEVICE = flag("device", choices=("auto", "cpu", "cuda"), default="auto", help="where networks run; auto: the GPU if there is one")
 VERBOSE = switch("verbose", "log more, every epoch's losses among it")
 DATA_DIR = flag("data_dir", default="separated_data/", metavar="DIR", help="folder with the separated .npy files of stage 1")
@@ -139,9 +145,15 @@ def run_script(
     flags: Sequence[Flag],
     argv: Sequence[str] | None = None,
 ) -> None:
-    """Parse, log, and call `main`; what is wrong with the user's input ends with exit code 2 and one line."""
+    """Parse, log, and call `main`; what goes wrong ends with one line.
+
+    Exit codes: 2 for input that cannot be used, 3 for a machine that does not do what is needed (a full disk, another run in the same
+    folder), 128 + N for signal N.
+    """
     args = make_parser(description, flags).parse_args(argv)
-    from models.persistence import InputError
+    from models.checkpoints import Interrupted, signals_interrupt
+    from models.persistence import InputError, MachineError
+    from records import VERSIONS_OF
 
     logging.basicConfig(
         level=logging.DEBUG if args.verbose else logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -155,7 +167,22 @@ def run_script(
         ", ".join(f"{name} {version(name)}" for name in VERSIONS_OF),
     )
     try:
-        main(args)
+        with signals_interrupt():
+            main(args)
     except InputError as error:
-        sys.stderr.write(f"{os.path.basename(sys.argv[0])}: error: {error}\n")
-        sys.exit(BAD_INPUT)
+        _end(BAD_INPUT, f"error: {error}")
+    except Interrupted as signal:
+        _end(ENDED_BY_SIGNAL + signal.signal_number, f"ended by {signal}")
+    except MemoryError:
+        _end(MACHINE, "error: out of memory")
+    except RuntimeError as error:
+        if not isinstance(error, MachineError) and "memory" not in str(error):  # torch has no better name for it
+            raise
+        _end(MACHINE, f"error: {' '.join(str(error).split())[:300]}")
+    except OSError as error:
+        _end(MACHINE, f"error: {' '.join(str(error).split())}")
+
+
+def _end(code: int, line: str) -> NoReturn:
+    sys.stderr.write(f"{os.path.basename(sys.argv[0])}: {line}\n")
+    sys.exit(code)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import logging
 import os
+import reprlib
+import sys
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,6 +23,8 @@ logger = logging.getLogger(__name__)
 
 MAX_NAN_SHARE = 0.01
 LARGEST_INT = 10_000  # no layer is wider and no flow deeper than this
+LARGEST_LIST = 100  # no classifier is deeper than this
+LARGEST_CONFIG = 2**16  # bytes
 
 
 def make_rng(seed: int, purpose: str) -> np.random.Generator:
@@ -89,23 +93,27 @@ def read_config(path: Path, estimator: type, keys: Sequence[str]) -> dict[str, A
         If the file is missing or no YAML mapping, for an unknown key, or for a value of the wrong type.
     """
     try:
+        if Path(path).stat().st_size > LARGEST_CONFIG:
+            raise InputError(f"{path}: larger than {LARGEST_CONFIG} bytes, no configuration")
         content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read ({error})") from error
-    except yaml.YAMLError as error:
-        raise InputError(f"{path}: not a YAML file ({' '.join(str(error).split())})") from error
+    except InputError:
+        raise
+    except Exception as error:  # besides YAMLError whatever the types' constructors raise
+        raise InputError(f"{path}: not a YAML file ({' '.join(str(error).split())[:300]})") from error
     if not isinstance(content, dict):
         raise InputError(f"{path}: not a YAML mapping of keys to values")
     types = {key: kind for key, kind in get_type_hints(estimator.__init__).items() if key in keys}
     for key, value in content.items():
         if key not in types:
-            raise InputError(f"{path}: unknown key {key!r} (known: {', '.join(types)})")
+            raise InputError(f"{path}: unknown key {reprlib.repr(key)} (known: {', '.join(types)})")
         if types[key] is float and isinstance(value, str):  # YAML 1.1 takes 1e-3 for text
             content[key] = value = _number(value)
         if not _fits(value, types[key]):
-            raise InputError(f"{path}: {key} is {value!r}, expected {_in_words(types[key])}")
+            raise InputError(f"{path}: {key} is {reprlib.repr(value)}, expected {_in_words(types[key])}")
     return content
 
 
@@ -120,14 +128,16 @@ def _fits(value: Any, kind: Any) -> bool:
     if get_origin(kind) is Literal:
         return isinstance(value, str) and value in get_args(kind)
     if get_origin(kind) is Sequence:
-        return isinstance(value, list) and len(value) > 0 and all(_fits(item, get_args(kind)[0]) for item in value)
+        return (
+            isinstance(value, list) and 0 < len(value) <= LARGEST_LIST and all(_fits(item, get_args(kind)[0]) for item in value)
+        )
     if kind is bool:
         return isinstance(value, bool)
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return False
     if kind is int:
         return isinstance(value, int) and 0 < value <= LARGEST_INT
-    return bool(np.isfinite(value)) and value >= 0
+    return 0 <= value <= sys.float_info.max
 
 
 def _in_words(kind: Any) -> str:
@@ -162,10 +172,3 @@ def save_arrays(folder: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Write several arrays as NAME.npy."""
     for name, array in arrays.items():
         save_array(Path(folder) / f"{name}.npy", array)
-
-
-def remove_stale(folder: Path, *patterns: str) -> None:
-    """Delete what an earlier run of the same stage left, so that old and new results are never mixed."""
-    for pattern in patterns:
-        for path in Path(folder).glob(pattern):
-            path.unlink()

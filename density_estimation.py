@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,9 +14,10 @@ import torch
 
 import figures
 from classifier_data import DATA, tag
-from data_handler import remove_stale, save_arrays
+from data_handler import save_arrays
 from event_source import EventSource, FeatureShift
 from models.arrays import pick_device
+from models.checkpoints import CHECKPOINT, Checkpoint
 from models.ensembles import EnsembleModel
 from models.epochs import DIVERGED, best_epochs
 from models.flow import ConditionalNormalizingFlow
@@ -62,7 +64,7 @@ class DensityPreprocessing:
         """Learn range, mean and width of the training features X [n, d], which were shifted as `shift` says."""
         try:
             reference = make_scaler(use_logit=True).fit(X)
-        except InputError as error:
+        except ValueError as error:
             raise InputError(f"the density estimator cannot be trained: {error}") from error
         return cls(reference if use_logit else make_scaler(use_logit=False).fit(X), reference, shift)
 
@@ -128,6 +130,12 @@ def epoch_path(folder: Path, name: str, epoch: int) -> Path:
     return Path(folder) / f"{name}_epoch_{epoch}.par"
 
 
+def outputs(name: str) -> tuple[str, ...]:
+    """Patterns of the files that belong to an estimator."""
+    endings = ("_epoch_[0-9]*.par", "_train_losses.npy", "_val_losses.npy", "_preprocessing.json", "_losses.png")
+    return tuple(f"{glob.escape(name)}{ending}" for ending in endings)
+
+
 def train_density_estimator(
     train: np.ndarray,
     val: np.ndarray,
@@ -142,13 +150,15 @@ def train_density_estimator(
     patience: int,
     seed: int,
     device: str,
-) -> np.ndarray:
+) -> dict[str, Any]:
     """Fit a flow to events [n, 2 + d], writing preprocessing, every epoch's weights, losses and their figure into `savedir`.
+
+    An interrupted training goes on from the checkpoint that it left there.
 
     Returns
     -------
-    array [epochs + 1]
-        Validation losses, -log p per event in nats for logit-transformed, standardized features.
+    dict
+        Epoch and value of the lowest validation loss, -log p per event in nats for logit-transformed, standardized features.
     """
     preprocessing = DensityPreprocessing.fit(train[:, 1:-1], use_logit, shift)
     train, val = preprocessing.inside(train, "training"), preprocessing.inside(val, "validation")
@@ -164,16 +174,14 @@ def train_density_estimator(
         verbose=True,
         random_state=seed,
     )
-    remove_stale(savedir, f"{name}_epoch_*.par", f"{name}_train_losses.npy", f"{name}_val_losses.npy")
     preprocessing.save(savedir / f"{name}_preprocessing.json")
 
     def keep_epoch(epoch: int, module: torch.nn.Module, val_loss: float) -> None:
-        if np.isfinite(val_loss):
-            save_weights(epoch_path(savedir, name, epoch), module.state_dict())
+        save_weights(epoch_path(savedir, name, epoch), module.state_dict())
 
     X, X_val = (preprocessing.scaler.transform(events[:, 1:-1]) for events in (train, val))
     try:
-        flow.fit(X, train[:, :1], X_val, val[:, :1], on_epoch=keep_epoch)
+        flow.fit(X, train[:, :1], X_val, val[:, :1], on_epoch=keep_epoch, checkpoint=Checkpoint(savedir / CHECKPOINT))
     except ValueError as error:
         raise InputError(f"the density estimator cannot be trained: {error}") from error
     losses = flow.train_losses_ + offsets[0], flow.val_losses_ + offsets[1]
@@ -184,7 +192,11 @@ def train_density_estimator(
     figures.save(figure, savedir / f"{name}_losses.png")
     best = int(np.nanargmin(losses[1][1:]))
     logger.info("%s: lowest validation loss %.4f nats in epoch %d", name, losses[1][best + 1], best)
-    return losses[1]
+    return {
+        "lowest_validation_loss": float(losses[1][best + 1]),
+        "in_epoch": best,
+        "epochs": int(np.isfinite(losses[1][1:]).sum()),
+    }
 
 
 def best_model_paths(folder: Path, name: str, n_best: int = 10) -> list[Path]:
@@ -210,6 +222,38 @@ def best_model_paths(folder: Path, name: str, n_best: int = 10) -> list[Path]:
     return paths
 
 
+def check_same_training(paths: Sequence[Path]) -> Path:
+    """The preprocessing that belongs to epochs of one training.
+
+    Raises
+    ------
+    InputError
+        If they are of several.
+    """
+    if any(_preprocessing_file(path) != _preprocessing_file(paths[0]) for path in paths):
+        raise InputError(f"{paths[0]}: epochs of different trainings cannot be mixed, they differ in their preprocessing")
+    return _preprocessing_file(paths[0])
+
+
+def files_of_best(folder: Path, name: str, n_best: int = 10) -> list[Path]:
+    """The files that the best epochs of an estimator are made of, or chosen by; where it is absent, those that should be there."""
+    files = [Path(folder) / f"{name}_val_losses.npy", Path(folder) / f"{name}_preprocessing.json"]
+    try:
+        return [*files, *best_model_paths(folder, name, n_best)]
+    except InputError:
+        return files
+
+
+def training_range(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Lowest and highest value [d] of every feature in the events that the estimator with these weights was trained on."""
+    scaler = DensityPreprocessing.load(_preprocessing_file(path)).reference.steps[0][1]
+    return scaler.data_min_, scaler.data_max_
+
+
+def _preprocessing_file(path: Path) -> Path:
+    return Path(f"{str(path).rsplit('_epoch_', 1)[0]}_preprocessing.json")
+
+
 def load_density_ensemble(
     paths: Sequence[Path],
     config: Mapping[str, Any],
@@ -229,10 +273,7 @@ def load_density_ensemble(
     use_logit : bool, optional
         Whether the estimator must have been trained with logit; None accepts both.
     """
-    prefixes = {str(path).rsplit("_epoch_", 1)[0] for path in paths}
-    if len(prefixes) > 1:
-        raise InputError(f"{paths[0]}: epochs of different trainings cannot be mixed, they differ in their preprocessing")
-    preprocessing_file = Path(f"{prefixes.pop()}_preprocessing.json")
+    preprocessing_file = check_same_training(paths)
     preprocessing = DensityPreprocessing.load(preprocessing_file)
     if preprocessing.n_features != n_features:
         raise InputError(f"{preprocessing_file}: {preprocessing.n_features} features, but the events have {n_features}")
@@ -250,8 +291,8 @@ def load_density_ensemble(
 
 
 def write_likelihood_ratios(
-    source: EventSource, config: Mapping[str, Any], savedir: Path, name: str, extra_signal: bool, device: str
-) -> None:
+    source: EventSource, config: Mapping[str, Any], models_dir: Path, name: str, savedir: Path, extra_signal: bool, device: str
+) -> dict[str, Any]:
     """Score the test data with p_SR(x|m) / p_SB(x|m), ANODE's anomaly score, and write scores and events into `savedir`.
 
     Events outside the training range of either flow cannot be scored; they stay in the test set as the least anomalous ones.
@@ -262,20 +303,21 @@ def write_likelihood_ratios(
         sets["_extrasig"] = np.concatenate(extrasig)
     n_features = sets[""].shape[1] - 2
     inner, outer = (
-        load_density_ensemble(best_model_paths(savedir, flow), config, n_features, source.shift, device)
+        load_density_ensemble(best_model_paths(models_dir, flow), config, n_features, source.shift, device)
         for flow in (f"{name}_inner", name)
     )
-    remove_stale(savedir, "X_*.npy", "y_*.npy", "preds_matris*.npy", "*loss_matris.npy", "data_vs_samples.png")
-    remove_stale(savedir, "my_classifier_epoch_*.par", "classifier_losses_run_*.png", "sculpting.*")
+    counts = {}
     for suffix, events in sets.items():
         log_ratio = log_likelihood_ratio(inner, outer, events)
         outside = ~np.isfinite(log_ratio)
         logger.info("%d of %d test events lie outside the training range: their ratio counts as 0", outside.sum(), len(events))
+        counts |= {f"events{suffix or '_test'}": len(events), f"outside_the_range{suffix or '_test'}": int(outside.sum())}
         array = tag(events[:, :-1], DATA, events[:, -1])
         ratio = np.where(outside, 0.0, np.exp(np.clip(log_ratio, -LARGEST_LOG, LARGEST_LOG)))[None, None]
         save_arrays(
             savedir, {f"X{suffix or '_test'}": array, f"y{suffix or '_test'}": array[:, -2], f"preds_matris{suffix}": ratio}
         )
+    return counts
 
 
 def log_likelihood_ratio(inner: ExtPipeline, outer: ExtPipeline, events: np.ndarray) -> np.ndarray:

@@ -20,6 +20,7 @@ from sklearn.metrics import roc_auc_score, roc_curve
 from data_handler import drop_nan_rows
 from models.epochs import best_epochs
 from models.persistence import InputError, load_array
+from records import check_scored
 from sculpting import background_sculpting as background_sculpting
 from sculpting import sculpting_of_run as sculpting_of_run
 
@@ -216,6 +217,7 @@ def load_test_scores(
         None uses the extra signal if it is there.
     """
     data_dir, preds_dir = Path(data_dir), Path(preds_dir)
+    check_scored(data_dir, preds_dir, "X_test")
     X_test = drop_nan_rows(load_array(data_dir / "X_test.npy"), data_dir / "X_test.npy")
     labels = X_test[X_test[:, -2] == 1, -1]
     scores = minimum_val_loss_model_evaluation(preds_dir, n_ensemble_epochs)

@@ -19,6 +19,7 @@ STRIP_WIDTH = 0.2  # TeV, of the two sideband strips of CWoLa (arXiv:1902.02634)
 SIDEBAND = ("outerdata_train", "outerdata_test")
 SIGNAL_REGION = ("innerdata_train", "innerdata_val")
 EXTRA_SIGNAL = ("innerdata_extrasig_train", "innerdata_extrasig_val")
+EXTRA_SIGNAL_IN_ONE = ("innerdata_extrasig",)
 EXTRA_BACKGROUND = ("innerdata_extrabkg_train", "innerdata_extrabkg_val")
 TEST_FILES = ("innerdata_test", "innerdata_extrabkg_test")
 SHIFTED_COLUMNS = (1, 2)  # m_J1 and Delta m_J
@@ -79,6 +80,12 @@ class EventSource:
         if not 0 <= self.sr_range[0] < self.sr_range[1] < np.inf:
             raise InputError(f"SR_min = {self.sr_range[0]:g} must be below SR_max = {self.sr_range[1]:g} (TeV)")
 
+    def files(self, *groups: Sequence[str]) -> list[Path]:
+        """Those files of the folder that belong to the groups; with a random shift also all data, whose masses it adds."""
+        shifted = (SIDEBAND, SIGNAL_REGION) if self.shift.random and self.shift.strength else ()
+        names = dict.fromkeys(name for group in (*groups, *shifted) for name in group)
+        return [self.data_dir / f"{name}.npy" for name in names if not self._missing([name])]
+
     def sideband(self) -> tuple[np.ndarray, np.ndarray]:
         """Training and validation events of the sideband [n, 2 + d]."""
         return self._pair(SIDEBAND, "sideband")
@@ -128,8 +135,8 @@ class EventSource:
         """The extra signal events in two halves; None where there are none."""
         if not self._missing(EXTRA_SIGNAL):
             halves = [self._load([name]) for name in EXTRA_SIGNAL]
-        elif not self._missing(["innerdata_extrasig"]):
-            halves = np.array_split(self._load(["innerdata_extrasig"]), 2)
+        elif not self._missing(EXTRA_SIGNAL_IN_ONE):
+            halves = np.array_split(self._load(EXTRA_SIGNAL_IN_ONE), 2)
         else:
             return None
         first, second = (self._in_signal_region(half) for half in halves)

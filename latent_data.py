@@ -7,23 +7,23 @@ from __future__ import annotations
 
 import itertools
 import logging
-import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from classifier_data import ClassifierArrays, mix, share_out, write_classifier_arrays
-from data_handler import make_rng, read_config
-from density_estimation import CONFIG_KEYS, load_density_ensemble
+from data_handler import make_rng
+from density_estimation import load_density_ensemble
 from event_source import EventSource
 from figures import MASS_LABEL
-from models.flow import ConditionalNormalizingFlow
 from models.persistence import InputError
 from models.scalers import ExtPipeline
 
 logger = logging.getLogger(__name__)
 
+OUTPUTS = tuple(f"{folder}{name}" for folder in ("", "latent_[0-9]*/") for name in ("X_*.npy", "y_*.npy", "data_vs_samples.png"))
 LATENT_OVERSAMPLING = 4  # N(0, 1) events per data event, as published
 
 
@@ -35,13 +35,7 @@ def latent_folder(savedir: Path, number: int) -> Path:
 def latent_folders(savedir: Path) -> list[Path]:
     """The run's folder and those of its further latent spaces, if any."""
     further = (latent_folder(savedir, number) for number in itertools.count(1))
-    return [savedir, *itertools.takewhile(Path.is_dir, further)]
-
-
-def remove_latent_spaces(savedir: Path) -> None:
-    """Delete the further latent spaces that an earlier run left."""
-    for folder in latent_folders(savedir)[1:]:
-        shutil.rmtree(folder)
+    return [savedir, *itertools.takewhile(lambda folder: (folder / "X_train.npy").is_file(), further)]
 
 
 def mix_latent(source: EventSource, flow: ExtPipeline, extra_signal: bool) -> ClassifierArrays:
@@ -70,16 +64,16 @@ def mix_latent(source: EventSource, flow: ExtPipeline, extra_signal: bool) -> Cl
 def write_latent_arrays(
     source: EventSource,
     epochs: Sequence[Path],
-    config_file: Path,
+    config: Mapping[str, Any],
     savedir: Path,
     *,
     trained_with_logit: bool,
     extra_signal: bool,
     fiducial_cut: bool,
     device: str,
-) -> None:
-    """Write the classifier arrays of the latent space of every one of the flow's `epochs` (.par)."""
-    config = read_config(config_file, ConditionalNormalizingFlow, CONFIG_KEYS)
+) -> dict[str, Any]:
+    """Write the classifier arrays of the latent space of every one of the flow's `epochs` (.par); returns their numbers of events."""
+    counts = {}
     n_features = source.test().shape[1] - 2
     labels = [MASS_LABEL, *(f"latent $z_{k + 1}$" for k in range(n_features))]
     for number, path in enumerate(epochs):
@@ -87,4 +81,7 @@ def write_latent_arrays(
         arrays = mix_latent(source, flow, extra_signal)
         folder = latent_folder(savedir, number)
         names = ("data", "N(0, 1)")
-        write_classifier_arrays(arrays, folder, use_logit=False, fiducial_cut=fiducial_cut, names=names, labels=labels)
+        counts[f"latent space {number}"] = write_classifier_arrays(
+            arrays, folder, use_logit=False, fiducial_cut=fiducial_cut, names=names, labels=labels
+        )
+    return counts

@@ -22,7 +22,9 @@ CHUNK = 16384
 JET_COLUMNS = ("px", "py", "pz", "m", "tau1", "tau2")
 COLUMNS = tuple(f"{name}j{jet}" for jet in (1, 2) for name in JET_COLUMNS)
 GEV_PER_TEV = 1000.0
+MAX_COMPRESSION = 1000
 SR_DATA = ("innerdata_train", "innerdata_val")
+OUTPUTS = ("outerdata_*.npy", "innerdata_*.npy", "mjj_spectrum.png")
 
 # The split of the paper (arXiv:2109.00546), in events of the full LHC Olympics files; smaller inputs are split in the same proportions.
 PAPER_BACKGROUND = 1_000_000
@@ -57,11 +59,28 @@ def _names_in_attribute(attribute: bytes | np.ndarray) -> list[str]:
     return [argument for opcode, argument, _ in pickletools.genops(raw) if "UNICODE" in opcode.name or "STRING" in opcode.name]
 
 
+def _own(group: h5py.Group, name: str) -> h5py.Group | h5py.Dataset:
+    """A member of a group, unless it is a link to another place or file."""
+    if name in group and not isinstance(group.get(name, getlink=True), h5py.HardLink):
+        raise ValueError(f"{name} is a link")
+    return group[name]
+
+
+def _dataset(group: h5py.Group, name: str) -> h5py.Dataset:
+    """A dataset whose values are in this very file, and are about as many as it promises."""
+    dataset = _own(group, name)
+    if not isinstance(dataset, h5py.Dataset) or dataset.is_virtual or dataset.external:
+        raise ValueError(f"{name} has its values in another file")
+    if dataset.nbytes > MAX_COMPRESSION * dataset.id.get_storage_size() + CHUNK:
+        raise ValueError(f"{name} promises {dataset.nbytes} bytes, the file holds {dataset.id.get_storage_size()}")
+    return dataset
+
+
 def _columns(group: h5py.Group) -> dict[str, _Column]:
     """Where every column of a pandas DataFrame is stored, for the "fixed" and the "table" format."""
     found: dict[str, _Column] = {}
     if "table" in group:
-        table = group["table"]
+        table = _dataset(group, "table")
         for field in table.dtype.names:
             if table.dtype[field].shape:
                 names = _names_in_attribute(table.attrs[f"{field}_kind"])
@@ -70,21 +89,31 @@ def _columns(group: h5py.Group) -> dict[str, _Column]:
                 found[field] = _Column(table, field, None)
     else:
         for block in range(int(group.attrs["nblocks"])):
-            values = group[f"block{block}_values"]
-            names = _decoded(group[f"block{block}_items"][:])
+            values = _dataset(group, f"block{block}_values")
+            names = _decoded(_dataset(group, f"block{block}_items")[:])
             found.update({name: _Column(values, None, i) for i, name in enumerate(names)})
     return found
 
 
-def _chunks(path: Path, wanted: tuple[str, ...]) -> Iterator[tuple[int, int, np.ndarray]]:
-    """Yield (number of events in the file, first row, values [n, len(wanted)] float64); `label` may be absent: NaN."""
+def check_exists(path: Path) -> None:
+    """Say where the LHC Olympics files are if this one is not there.
+
+    Raises
+    ------
+    InputError
+    """
     if not Path(path).is_file():
         raise InputError(f"{path}: no such file; the LHC Olympics files are at Zenodo, records 4536377 and 5759087 (see README)")
+
+
+def _chunks(path: Path, wanted: tuple[str, ...]) -> Iterator[tuple[int, int, np.ndarray]]:
+    """Yield (number of events in the file, first row, values [n, len(wanted)] float64); `label` may be absent: NaN."""
+    check_exists(path)
     try:
         with h5py.File(path, "r") as file:
             if "df" not in file:
                 raise InputError(f"{path}: has no key 'df', expected the LHC Olympics layout written by pandas")
-            columns = _columns(file["df"])
+            columns = _columns(_own(file, "df"))
             absent = [name for name in wanted if name not in columns and name != "label"]
             if absent:
                 raise InputError(f"{path}: wrong number of columns: {', '.join(absent)} not found")
@@ -102,9 +131,9 @@ def _chunks(path: Path, wanted: tuple[str, ...]) -> Iterator[tuple[int, int, np.
                         block[key] = _Column(column.dataset, column.field, None).read(rows)
                     values[:, i] = block[key] if column.index is None else block[key][:, column.index]
                 yield n_events, start, values
-    except (OSError, KeyError, IndexError, ValueError, TypeError, AttributeError, RuntimeError) as error:
-        if isinstance(error, InputError):
-            raise
+    except (InputError, MemoryError):
+        raise
+    except Exception as error:  # h5py raises whatever HDF5's library meets in a damaged file
         raise InputError(f"{path}: not a readable HDF5 file of pandas ({' '.join(str(error).split())})") from error
 
 

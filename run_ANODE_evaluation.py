@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from command_line import (
     DATA_DIR,
@@ -28,6 +29,9 @@ from command_line import (
 )
 from run_ANODE_training import FLAGS as DENSITY_FLAGS
 from run_ANODE_training import MODEL_FILE_NAME
+
+if TYPE_CHECKING:
+    from stages import Stage
 
 FLAGS = [
     DATA_DIR,
@@ -47,16 +51,47 @@ FLAGS = [
 
 def main(args: Namespace) -> None:
     """Load both flows and score the test data."""
-    from data_handler import read_config
-    from density_estimation import CONFIG_KEYS, write_likelihood_ratios
-    from event_source import EventSource, FeatureShift
-    from models.flow import ConditionalNormalizingFlow
+    from stages import choose_seed, run_stage
 
-    source = EventSource(
-        Path(args.data_dir), FeatureShift(args.datashift, args.random_shift), args.seed, (args.SR_min, args.SR_max)
-    )
+    args.seed = choose_seed(args.seed, Path(args.savedir))
+    run_stage(stage(args), resume=False)
+
+
+def stage(args: Namespace) -> Stage:
+    """ANODE's last stage with these arguments."""
+    from classifier_training import OUTPUTS as SCORES
+    from data_handler import read_config
+    from density_estimation import CONFIG_KEYS, files_of_best, write_likelihood_ratios
+    from event_source import EXTRA_SIGNAL, EXTRA_SIGNAL_IN_ONE, TEST_FILES, EventSource, FeatureShift
+    from latent_data import OUTPUTS as ARRAYS
+    from models.flow import ConditionalNormalizingFlow
+    from run_ANODE_training import estimator_name
+    from stages import Stage, recorded_flags
+
+    shift = FeatureShift(args.datashift, args.random_shift)
+    source = EventSource(Path(args.data_dir), shift, args.seed, (args.SR_min, args.SR_max))
     config = read_config(Path(args.config_file), ConditionalNormalizingFlow, CONFIG_KEYS)
-    write_likelihood_ratios(source, config, Path(args.savedir), args.model_file_name, not args.no_extra_signal, args.device)
+    savedir, names = Path(args.savedir), [estimator_name(args.model_file_name, inner) for inner in (False, True)]
+
+    def inputs() -> list[Path]:
+        extra = () if args.no_extra_signal else (EXTRA_SIGNAL, EXTRA_SIGNAL_IN_ONE)
+        return [*source.files(TEST_FILES, *extra), *(path for name in names for path in files_of_best(savedir, name))]
+
+    def work(folder: Path) -> dict[str, Any]:
+        return write_likelihood_ratios(
+            source, config, savedir, args.model_file_name, folder, not args.no_extra_signal, args.device
+        )
+
+    return Stage(
+        "likelihood_ratios",
+        savedir,
+        recorded_flags(args, config),
+        inputs,
+        (*ARRAYS, *SCORES),
+        work,
+        fits=("SR_min", "SR_max", "datashift", "random_shift"),
+        after=tuple(f"density_estimator {name}" for name in names),
+    )
 
 
 if __name__ == "__main__":

@@ -11,12 +11,14 @@ from __future__ import annotations
 
 from argparse import Namespace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from command_line import (
     DATA_DIR,
     DATASHIFT,
     DEVICE,
     RANDOM_SHIFT,
+    RESUME,
     SEED,
     SEPARATE_VAL_SET,
     SR_MAX,
@@ -28,6 +30,9 @@ from command_line import (
     switch,
     whole_number,
 )
+
+if TYPE_CHECKING:
+    from stages import Stage
 
 MODEL_FILE_NAME = flag(
     "model_file_name", default="my_ANODE_model", metavar="NAME", help="beginning of the density estimator's file names"
@@ -61,6 +66,7 @@ FLAGS = [
     SR_MIN,
     SR_MAX,
     SEED,
+    RESUME,
     DEVICE,
     VERBOSE,
 ]
@@ -68,30 +74,59 @@ FLAGS = [
 
 def main(args: Namespace) -> None:
     """Read the events and the configuration, then train."""
-    from data_handler import make_seed, read_config, writable_folder
-    from density_estimation import CONFIG_KEYS, train_density_estimator
-    from event_source import EventSource, FeatureShift
-    from models.flow import ConditionalNormalizingFlow
+    from stages import choose_seed, run_stage
 
+    args.seed = choose_seed(args.seed, Path(args.savedir))
+    run_stage(stage(args), resume=args.resume)
+
+
+def stage(args: Namespace) -> Stage:
+    """Stage 2 with these arguments."""
+    from data_handler import make_seed, read_config
+    from density_estimation import CONFIG_KEYS, outputs, train_density_estimator
+    from event_source import SIDEBAND, SIGNAL_REGION, EventSource, FeatureShift
+    from models.flow import ConditionalNormalizingFlow
+    from models.persistence import InputError
+    from stages import Stage, recorded_flags
+
+    if Path(args.model_file_name).name != args.model_file_name:
+        raise InputError(f"--model_file_name {args.model_file_name}: a name, not a path; --savedir says which folder")
     config = read_config(Path(args.config_file), ConditionalNormalizingFlow, CONFIG_KEYS)
     shift = FeatureShift(args.datashift, args.random_shift)
     source = EventSource(Path(args.data_dir), shift, args.seed, (args.SR_min, args.SR_max), args.separate_val_set)
-    train, val = source.signal_region() if args.inner_model else source.sideband()
-    name = args.model_file_name + ("_inner" if args.inner_model else "")
-    train_density_estimator(
-        train,
-        val,
-        config,
-        writable_folder(args.savedir),
-        name,
-        use_logit=not args.no_logit,
-        shift=shift,
-        epochs=args.epochs,
-        batch_size=args.batch_size,
-        patience=args.patience,
-        seed=make_seed(args.seed, f"density estimator {name}"),
-        device=args.device,
+    name = estimator_name(args.model_file_name, args.inner_model)
+
+    def work(folder: Path) -> dict[str, Any]:
+        train, val = source.signal_region() if args.inner_model else source.sideband()
+        return train_density_estimator(
+            train,
+            val,
+            config,
+            folder,
+            name,
+            use_logit=not args.no_logit,
+            shift=shift,
+            epochs=args.epochs,
+            batch_size=args.batch_size,
+            patience=args.patience,
+            seed=make_seed(args.seed, f"density estimator {name}"),
+            device=args.device,
+        )
+
+    return Stage(
+        f"density_estimator {name}",
+        Path(args.savedir),
+        recorded_flags(args, config),
+        lambda: source.files(SIGNAL_REGION if args.inner_model else SIDEBAND),
+        outputs(name),
+        work,
+        fits=("datashift", "random_shift", "inner_model", "no_logit", "SR_min", "SR_max"),
     )
+
+
+def estimator_name(model_file_name: str, inner: bool) -> str:
+    """What the files of the sideband's and the signal region's estimator begin with."""
+    return model_file_name + ("_inner" if inner else "")
 
 
 if __name__ == "__main__":

@@ -17,20 +17,27 @@ What to compare it with:
     python run_all.py --data_dir separated_data/ --mode supervised --cf_separate_val_set --no_extra_signal --cf_no_logit \\
         --cf_oversampling --cf_save_model --cf_extra_bkg
 
-Everything is written into one folder; the last lines say the max SIC and where the figure is.
+Everything is written into one folder; the last lines say the max SIC and where the figure is. STAGE.json there says what was read and
+written: a stage whose flags, inputs and outputs are those of its record is not done again.
 """
 
 from __future__ import annotations
 
 import logging
+import shutil
+import sys
 from argparse import Namespace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import run_ANODE_evaluation as anode_evaluation
 import run_ANODE_training as density
 import run_classifier_data_creation as creation
 import run_classifier_training as training
-from command_line import arguments, flag, pick, run_script, switch
+from command_line import RESUME, arguments, flag, pick, run_script, switch
+
+if TYPE_CHECKING:
+    from stages import Stage
 
 logger = logging.getLogger(__name__)
 
@@ -66,60 +73,69 @@ FLAGS = [
     *pick(training.FLAGS, *TRAINING, prefix="cf_"),
     switch("cf_skip_create", "use the classifier arrays that are in --save_dir already; no density estimator is needed then"),
     switch("cf_skip_train", "use the scores that are in --save_dir already: only evaluate"),
+    RESUME,
+    switch("force", "redo every stage, also those that are up to date"),
+    switch("dry_run", "only say what every stage would read and write, and whether it is up to date or why not"),
 ]
 
 
 def main(args: Namespace) -> None:
-    """Check what can be checked at once, then run the mode's stages and evaluate."""
+    """Check what can be checked at once, then do those stages of the mode that are not up to date, and evaluate."""
+    from records import locked
     from run_checks import check_run
+    from stages import check_skipped, choose_seed, describe, out_of_date, perform, recorded_seed, recover
 
     save_dir = Path(args.save_dir or f"{args.mode}_results/")
+    if args.dry_run:
+        args.seed = recorded_seed(save_dir) if args.seed is None else args.seed
+        sys.stdout.write(describe(plan(args, save_dir), args.force))
+        return
+    args.seed = choose_seed(args.seed, save_dir)
     stages = plan(args, save_dir)
-    check_run(args, save_dir)
-    for stage, stage_args in stages:
-        logger.info("%s", stage.__name__)
-        stage.main(stage_args)
-    evaluate(args.mode, save_dir)
+    with locked(save_dir):
+        recover(save_dir)
+        check_run(args, save_dir)
+        for stage, is_skipped in stages:
+            if is_skipped:
+                check_skipped(stage)
+        for stage, is_skipped in stages:
+            reason = None if is_skipped else "--force" if args.force else out_of_date(stage)
+            if is_skipped:
+                logger.info("%s: skipped", stage.name)
+            elif reason is None:
+                logger.info("%s: up to date", stage.name)
+                shutil.rmtree(stage.unfinished, ignore_errors=True)
+            else:
+                logger.info("%s: %s", stage.name, reason)
+                perform(stage, resume=args.resume)
+        evaluate(args.mode, save_dir)
 
 
-def plan(args: Namespace, save_dir: Path) -> list[tuple[object, Namespace]]:
-    """The stages of the mode with their arguments, in order; skipping a stage skips those before it."""
+def plan(args: Namespace, save_dir: Path) -> list[tuple[Stage, bool]]:
+    """The stages of the mode, in order, and whether they are to be skipped; skipping one skips those before it."""
     shared = {name: getattr(args, name) for name in SHARED}
     region = {name: getattr(args, f"cf_{name}") for name in ("SR_min", "SR_max")}
     split = {"separate_val_set": args.cf_separate_val_set}
     estimator = {"config_file": args.DE_config_file, "model_file_name": args.DE_file_name, "savedir": str(save_dir)}
+    trained = {name: getattr(args, f"DE_{name}") for name in DENSITY} | shared | region | split | estimator
+    flows = [density.stage(arguments(density.FLAGS, **trained, inner_model=inner)) for inner in (False, True)]
     if args.mode == "ANODE":
-        if args.cf_skip_train:
-            return []
-        stages = density_stages(args, (False, True), shared | region | split | estimator)
         options = shared | region | estimator | {"no_extra_signal": args.no_extra_signal}
-        return [*stages, (anode_evaluation, arguments(anode_evaluation.FLAGS, **options))]
-    stages = []
+        ratios = anode_evaluation.stage(arguments(anode_evaluation.FLAGS, **options))
+        return [*((flow, args.DE_skip or args.cf_skip_train) for flow in flows), (ratios, args.cf_skip_train)]
     skip_create = args.cf_skip_create or args.cf_skip_train
-    if args.mode in ("CATHODE", "LaCATHODE") and not skip_create and not args.cf_external_samples:
-        stages += density_stages(args, (False,), shared | region | split | estimator)
-    chosen = {f"{mode}": args.mode == mode for mode in ("CWoLa", "supervised", "idealized_AD")} | {
-        "latent": args.mode == "LaCATHODE"
+    chosen = {mode: args.mode == mode for mode in ("CWoLa", "supervised", "idealized_AD")} | {"latent": args.mode == "LaCATHODE"}
+    options = {name: getattr(args, f"cf_{name}") for name in CREATION} | shared | estimator | chosen
+    options |= {"no_logit_trained": args.DE_no_logit} | {
+        name: getattr(args, name) for name in ("fiducial_cut", "no_extra_signal")
     }
-    if not skip_create:
-        options = {name: getattr(args, f"cf_{name}") for name in CREATION} | shared | estimator | chosen
-        options |= {"no_logit_trained": args.DE_no_logit}
-        options |= {name: getattr(args, name) for name in ("fiducial_cut", "no_extra_signal")}
-        stages.append((creation, arguments(creation.FLAGS, **options)))
-    if not args.cf_skip_train:
-        options = {name: getattr(args, f"cf_{name}") for name in TRAINING} | split
-        options |= {name: getattr(args, name) for name in ("seed", "device", "verbose", "no_extra_signal")}
-        options |= {"data_dir": str(save_dir), "savedir": str(save_dir)}
-        stages.append((training, arguments(training.FLAGS, **options, CWoLa=chosen["CWoLa"], supervised=chosen["supervised"])))
-    return stages
-
-
-def density_stages(args: Namespace, inner: tuple[bool, ...], options: dict) -> list[tuple[object, Namespace]]:
-    """Stage 2 for the sideband and, where `inner` holds True, for the signal region."""
-    if args.DE_skip:
-        return []
-    trained = {name: getattr(args, f"DE_{name}") for name in DENSITY}
-    return [(density, arguments(density.FLAGS, **options, **trained, inner_model=value)) for value in inner]
+    stages = [(creation.stage(arguments(creation.FLAGS, **options)), skip_create)]
+    if args.mode in ("CATHODE", "LaCATHODE") and not args.cf_external_samples and not skip_create:
+        stages.insert(0, (flows[0], args.DE_skip))
+    options = {name: getattr(args, f"cf_{name}") for name in TRAINING} | split
+    options |= {name: getattr(args, name) for name in ("seed", "device", "verbose", "no_extra_signal")}
+    options |= {"data_dir": str(save_dir), "savedir": str(save_dir), "CWoLa": chosen["CWoLa"], "supervised": chosen["supervised"]}
+    return [*stages, (training.stage(arguments(training.FLAGS, **options)), args.cf_skip_train)]
 
 
 def evaluate(mode: str, save_dir: Path) -> None:

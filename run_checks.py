@@ -8,7 +8,7 @@ from pathlib import Path
 import classifier_training
 import density_estimation
 from classifier_data import load_external_samples
-from data_handler import missing_files, read_config, writable_folder
+from data_handler import missing_files, read_config
 from evaluation_utils import MIN_BACKGROUND
 from event_source import EventSource, FeatureShift
 from models.arrays import pick_device
@@ -48,7 +48,6 @@ def check_run(args: Namespace, save_dir: Path) -> None:
         if args.DE_skip and args.mode in WITH_DENSITY_ESTIMATOR and not args.cf_external_samples:
             for name in (args.DE_file_name, f"{args.DE_file_name}_inner")[: 1 + (args.mode == "ANODE")]:
                 density_estimation.best_model_paths(save_dir, name)
-    writable_folder(save_dir)
 
 
 def check_events(args: Namespace, source: EventSource) -> None:

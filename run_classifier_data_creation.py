@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from command_line import (
     DATA_DIR,
@@ -38,6 +38,8 @@ from run_ANODE_training import MODEL_FILE_NAME
 
 if TYPE_CHECKING:
     from classifier_data import BackgroundSamples
+    from event_source import EventSource
+    from stages import Stage
 
 FLAGS = [
     flag(
@@ -100,31 +102,79 @@ FLAGS = [
 
 def main(args: Namespace) -> None:
     """Choose the background of the mode, mix, preprocess, write."""
-    import classifier_data as mixing
-    from event_source import EventSource, FeatureShift
-    from latent_data import remove_latent_spaces, write_latent_arrays
-    from models.persistence import InputError
+    from stages import choose_seed, run_stage
 
-    shift = FeatureShift(args.datashift, args.random_shift)
-    source = EventSource(Path(args.data_dir), shift, args.seed, (args.SR_min, args.SR_max), args.separate_val_set)
-    savedir = Path(args.savedir)
+    args.seed = choose_seed(args.seed, Path(args.savedir))
+    run_stage(stage(args), resume=False)
+
+
+def stage(args: Namespace) -> Stage:
+    """Stage 3 with these arguments."""
+    from data_handler import read_config
+    from density_estimation import CONFIG_KEYS
+    from event_source import (
+        EXTRA_BACKGROUND,
+        EXTRA_SIGNAL,
+        EXTRA_SIGNAL_IN_ONE,
+        SIDEBAND,
+        SIGNAL_REGION,
+        TEST_FILES,
+        EventSource,
+        FeatureShift,
+    )
+    from latent_data import OUTPUTS
+    from models.flow import ConditionalNormalizingFlow
+    from models.persistence import InputError
+    from run_ANODE_training import estimator_name
+    from stages import Stage, recorded_flags
+
     if sum((args.supervised, args.idealized_AD, args.CWoLa, args.latent)) > 1:
         raise InputError("only one of --supervised, --idealized_AD, --CWoLa and --latent can be asked for")
     if args.latent and args.external_samples:
         raise InputError("--latent draws its background from N(0, 1): there is no use for --external_samples")
-    remove_latent_spaces(savedir)
+    shift = FeatureShift(args.datashift, args.random_shift)
+    source = EventSource(Path(args.data_dir), shift, args.seed, (args.SR_min, args.SR_max), args.separate_val_set)
+    uses_estimator = not (args.supervised or args.idealized_AD or args.CWoLa) and bool(
+        args.ANODE_models or not args.external_samples
+    )
+    config = read_config(Path(args.config_file), ConditionalNormalizingFlow, CONFIG_KEYS) if uses_estimator else {}
+
+    def inputs() -> list[Path]:
+        groups = [SIGNAL_REGION, TEST_FILES, SIDEBAND if args.CWoLa else SIDEBAND[1:]]
+        if args.supervised or not args.no_extra_signal:
+            groups += [EXTRA_SIGNAL, EXTRA_SIGNAL_IN_ONE]
+        if args.extra_bkg and (args.supervised or args.idealized_AD):
+            groups.append(EXTRA_BACKGROUND)
+        estimator = _estimator_files(args) if uses_estimator else []
+        return [*source.files(*groups), *estimator, *(Path(path) for path in args.external_samples or ())]
+
+    return Stage(
+        "classifier_arrays",
+        Path(args.savedir),
+        recorded_flags(args, config),
+        inputs,
+        OUTPUTS,
+        lambda folder: _create(args, source, config, folder),
+        fits=("supervised", "idealized_AD", "CWoLa", "latent", "SR_min", "SR_max", "datashift", "random_shift"),
+        after=(f"density_estimator {estimator_name(args.model_file_name, False)}",) if uses_estimator else (),
+    )
+
+
+def _create(args: Namespace, source: EventSource, config: dict[str, Any], folder: Path) -> dict[str, Any]:
+    import classifier_data as mixing
+    from latent_data import write_latent_arrays
+
     if args.latent:
-        write_latent_arrays(
+        return write_latent_arrays(
             source,
-            _models(args, args.n_latent_epochs),
-            Path(args.config_file),
-            savedir,
+            _models(args),
+            config,
+            folder,
             trained_with_logit=not args.no_logit_trained,
             extra_signal=not args.no_extra_signal,
             fiducial_cut=args.fiducial_cut,
             device=args.device,
         )
-        return
     if args.supervised:
         names = ("signal", "background")
         arrays = mixing.mix_supervised(source, args.extra_bkg, args.oversampling)
@@ -136,27 +186,42 @@ def main(args: Namespace) -> None:
         arrays = mixing.mix_cwola(source, args.oversampling, not args.no_extra_signal)
     else:
         names = ("data", "samples")
-        arrays = mixing.mix_cathode(source, _samples(args), args.oversampling, not args.no_extra_signal)
-    mixing.write_classifier_arrays(arrays, savedir, use_logit=not args.no_logit, fiducial_cut=args.fiducial_cut, names=names)
+        arrays = mixing.mix_cathode(source, _samples(args, config), args.oversampling, not args.no_extra_signal)
+    return mixing.write_classifier_arrays(
+        arrays, folder, use_logit=not args.no_logit, fiducial_cut=args.fiducial_cut, names=names
+    )
 
 
-def _models(args: Namespace, n_best: int = 10) -> list[Path]:
+def _n_best(args: Namespace) -> int:
+    return args.n_latent_epochs if args.latent else 10
+
+
+def _estimator_files(args: Namespace) -> list[Path]:
+    from density_estimation import check_same_training, files_of_best
+
+    if not args.ANODE_models:
+        return files_of_best(Path(args.savedir), args.model_file_name, _n_best(args))
+    models = [Path(path) for path in args.ANODE_models]
+    return [check_same_training(models), *models]
+
+
+def _models(args: Namespace) -> list[Path]:
     if args.ANODE_models:
         return [Path(path) for path in args.ANODE_models]
+    if args.external_samples:
+        return []
     from density_estimation import best_model_paths
 
-    return best_model_paths(Path(args.savedir), args.model_file_name, n_best)
+    return best_model_paths(Path(args.savedir), args.model_file_name, _n_best(args))
 
 
-def _samples(args: Namespace) -> BackgroundSamples:
+def _samples(args: Namespace, config: dict[str, Any]) -> BackgroundSamples:
     from classifier_data import BackgroundSamples
 
-    external = [Path(path) for path in args.external_samples or ()]
-    models = [] if external and not args.ANODE_models else _models(args)
     return BackgroundSamples(
-        models=models,
-        config_file=Path(args.config_file),
-        external=external,
+        models=_models(args),
+        config=config,
+        external=[Path(path) for path in args.external_samples or ()],
         n_samples=args.n_samples,
         kde_bandwidth=args.KDE_bandwidth if args.realistic_conditional else None,
         use_logit=not args.no_logit_trained,

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from command_line import (
     DEVICE,
     NO_EXTRA_SIGNAL,
+    RESUME,
     SEED,
     SEPARATE_VAL_SET,
     VERBOSE,
@@ -30,6 +31,7 @@ from command_line import (
 
 if TYPE_CHECKING:
     from classifier_training import ClassifierInput
+    from stages import Stage
 
 FLAGS = [
     flag("epochs", type=positive_int, default=100, metavar="N", help="passes over the training events"),
@@ -63,6 +65,7 @@ FLAGS = [
     flag("data_dir", default="CATHODE_results/", metavar="DIR", help="folder with the arrays of stage 3"),
     flag("savedir", default="CATHODE_results/", metavar="DIR", help="folder for losses and scores"),
     SEED,
+    RESUME,
     DEVICE,
     VERBOSE,
 ]
@@ -70,26 +73,51 @@ FLAGS = [
 
 def main(args: Namespace) -> None:
     """Read the arrays and the configuration, then train and score."""
-    from classifier_training import CONFIG_KEYS, average_scores, load_classifier_arrays
+    from stages import choose_seed, run_stage
+
+    args.seed = choose_seed(args.seed, Path(args.savedir))
+    run_stage(stage(args), resume=args.resume)
+
+
+def stage(args: Namespace) -> Stage:
+    """Stage 4 with these arguments."""
+    from classifier_training import CONFIG_KEYS, OUTPUTS, average_scores, load_classifier_arrays
     from data_handler import read_config, writable_folder
     from latent_data import latent_folder, latent_folders
     from models.classifier import NeuralNetworkClassifier
+    from stages import Stage, recorded_flags
 
-    config = read_config(Path(args.config_file), NeuralNetworkClassifier, CONFIG_KEYS)
-    spaces = latent_folders(Path(args.data_dir))
-    inputs = [load_classifier_arrays(space, args.use_mjj, not args.no_extra_signal) for space in spaces]
-    savedirs = [writable_folder(latent_folder(Path(args.savedir), number)) for number in range(len(spaces))]
-    for arrays, savedir in zip(inputs, savedirs, strict=True):
-        _train(args, config, arrays, savedir)
-    if len(savedirs) > 1:
-        average_scores(savedirs)
+    config, data_dir = read_config(Path(args.config_file), NeuralNetworkClassifier, CONFIG_KEYS), Path(args.data_dir)
+
+    def inputs() -> list[Path]:
+        return [path for space in latent_folders(data_dir) for path in sorted(space.glob("X_*.npy"))]
+
+    def work(folder: Path) -> dict[str, Any]:
+        spaces = latent_folders(data_dir)
+        arrays = [load_classifier_arrays(space, args.use_mjj, not args.no_extra_signal) for space in spaces]
+        savedirs = [writable_folder(latent_folder(folder, number)) for number in range(len(spaces))]
+        results = [_train(args, config, one, savedir) for one, savedir in zip(arrays, savedirs, strict=True)]
+        if len(savedirs) > 1:
+            average_scores(savedirs)
+        return {f"latent space {number}": result for number, result in enumerate(results)} if len(results) > 1 else results[0]
+
+    return Stage(
+        "classifiers",
+        Path(args.savedir),
+        recorded_flags(args, config),
+        inputs,
+        OUTPUTS,
+        work,
+        fits=("supervised", "CWoLa"),
+        after=("classifier_arrays",),
+    )
 
 
-def _train(args: Namespace, config: dict[str, Any], arrays: ClassifierInput, savedir: Path) -> None:
+def _train(args: Namespace, config: dict[str, Any], arrays: ClassifierInput, savedir: Path) -> dict[str, Any]:
     from classifier_training import train_classifiers
     from data_handler import make_seed
 
-    train_classifiers(
+    return train_classifiers(
         arrays,
         config,
         savedir,

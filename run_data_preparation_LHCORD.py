@@ -8,13 +8,14 @@
 
 from __future__ import annotations
 
-import logging
 from argparse import Namespace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from command_line import DEVICE, SEED, SR_MAX, SR_MIN, VERBOSE, finite_float, flag, run_script, switch
 
-logger = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from stages import Stage
 
 FLAGS = [
     flag(
@@ -49,21 +50,41 @@ FLAGS = [
 
 def main(args: Namespace) -> None:
     """Read, separate, write."""
-    from lhco_events import prepare_lhco
+    from stages import choose_seed, run_stage
+
+    args.seed = choose_seed(args.seed, Path(args.outdir))
+    run_stage(stage(args), resume=False)
+
+
+def stage(args: Namespace) -> Stage:
+    """Stage 1 with these arguments."""
+    from lhco_events import OUTPUTS, check_exists, prepare_lhco
+    from stages import Stage, recorded_flags
 
     default_extra = next(f.default for f in FLAGS if f.name == "extra_bkg_file")
-    extra_file = Path(args.extra_bkg_file)
-    prepare_lhco(
-        Path(args.features_file),
-        None
-        if args.extra_bkg_file == "none" or (args.extra_bkg_file == default_extra and not extra_file.exists())
-        else extra_file,
-        Path(args.outdir),
-        s_over_b=args.S_over_B,
-        sr_range=(args.SR_min, args.SR_max),
-        seed=args.seed,
-        add_delta_r=args.add_deltaR,
-    )
+    features, extra = Path(args.features_file), Path(args.extra_bkg_file)
+    if args.extra_bkg_file == "none" or (args.extra_bkg_file == default_extra and not extra.exists()):
+        extra = None
+
+    def work(folder: Path) -> dict[str, Any]:
+        separation = prepare_lhco(
+            features,
+            extra,
+            folder,
+            s_over_b=args.S_over_B,
+            sr_range=(args.SR_min, args.SR_max),
+            seed=args.seed,
+            add_delta_r=args.add_deltaR,
+        )
+        return {"signal_to_background": separation.signal_to_background}
+
+    def inputs() -> list[Path]:
+        files = [features] if extra is None else [features, extra]
+        for path in files:
+            check_exists(path)
+        return files
+
+    return Stage("separation", Path(args.outdir), recorded_flags(args), inputs, OUTPUTS, work)
 
 
 if __name__ == "__main__":

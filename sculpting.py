@@ -15,6 +15,7 @@ from scipy.spatial.distance import jensenshannon
 from scipy.stats import chi2
 
 from models.persistence import InputError, load_array, save_json
+from records import check_scored
 
 SHARES = (0.2, 0.05, 0.01, 0.001)
 MAX_BINS = 40
@@ -164,6 +165,7 @@ def _background(data_dir: Path, preds_dir: Path, events: str, predictions: str) 
     """Masses [n] (TeV) and scores [n_runs, n] of the background among scored events."""
     from evaluation_utils import minimum_val_loss_model_evaluation
 
+    check_scored(data_dir, preds_dir, events)
     array = load_array(Path(data_dir) / f"{events}.npy")
     array = array[np.isfinite(array).all(axis=1) & (array[:, -2] == 1)]
     scores = minimum_val_loss_model_evaluation(preds_dir, predictions=predictions)

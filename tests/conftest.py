@@ -91,6 +91,7 @@ def run() -> Callable[..., None]:
 
     def run_one(script: str, *argv: object) -> None:
         module = importlib.import_module(script)
-        run_script(module.main, module.__doc__, module.FLAGS, [str(a) for a in argv])
+        seed = [] if "--seed" in argv else ["--seed", "1"]
+        run_script(module.main, module.__doc__, module.FLAGS, [*(str(a) for a in argv), *seed])
 
     return run_one

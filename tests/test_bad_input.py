@@ -399,3 +399,8 @@ def test_from_the_shell(tmp_path):
     assert errors[0].startswith("run_data_preparation_LHCORD.py: error: ")
     assert "bad.h5" in errors[0]
     assert not (tmp_path / "o").exists()
+
+
+def test_no_gpu_where_one_is_asked_for(run_all, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert "no usable GPU" in run_all("--device", "cuda")

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
+
 import numpy as np
 import pytest
 from conftest import SR, toy_background, toy_signal
 from scipy.stats import ks_2samp
 
 import classifier_data as mixing
-from classifier_data import ClassifierArrays, preprocess, sample_masses, share_out
+from classifier_data import ClassifierArrays, preprocess, sample_finite, sample_masses, share_out, warn_of_extrapolation
 from event_source import EventSource, FeatureShift
+from models.persistence import InputError
 
 
 @pytest.fixture
@@ -170,3 +173,39 @@ def test_fiducial_cut_keeps_the_middle():
     assert 0 < expected < len(arrays.test)
     assert len(preprocess(arrays, True, True).test) == expected
     assert len(preprocess(arrays, False, True).test) == expected
+
+
+class BadSampler:
+    """A density whose first samples are not all finite."""
+
+    def __init__(self, n_bad: list[int]) -> None:
+        self.n_bad, self.n_drawn = n_bad, []
+
+    def sample(self, n: int, m: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        assert m.shape == (n, 1)
+        self.n_drawn.append(n)
+        features = np.column_stack([m, rng.normal(size=(n, 1))])
+        features[: self.n_bad[len(self.n_drawn) - 1], 1] = np.nan
+        return features
+
+
+def test_samples_that_are_not_finite_are_drawn_again(caplog):
+    caplog.set_level(logging.INFO)
+    m = np.linspace(3.3, 3.7, 100)
+    density = BadSampler([7, 2, 0])
+    features = sample_finite(density, m, np.random.default_rng(0))
+    np.testing.assert_array_equal(features[:, 0], m)
+    assert np.isfinite(features).all()
+    assert density.n_drawn == [100, 7, 2]
+    assert "100 background events sampled, 9 not finite and drawn again" in caplog.text
+    with pytest.raises(InputError, match="are not finite, after 10 further draws"):
+        sample_finite(BadSampler([1] * 20), m, np.random.default_rng(0))
+
+
+def test_samples_outside_the_training_range_are_reported(caplog):
+    features = np.zeros((1000, 4))
+    features[:10, 1], features[:11, 3] = 2, -2
+    warn_of_extrapolation(features, -np.ones(4), np.ones(4))
+    assert [record.getMessage() for record in caplog.records] == [
+        r"1.1 % of the sampled events lie outside the training range of feature 4, $\tau_{21}^{J2}$"
+    ]

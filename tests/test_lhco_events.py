@@ -141,7 +141,7 @@ def test_script_writes_all_files_and_the_spectrum(tmp_path, run):
     written = {path.name for path in Path(tmp_path / "out").iterdir()}
     expected = {"outerdata_train", "outerdata_test", "innerdata_train", "innerdata_val", "innerdata_test", "innerdata_extrasig_train",
                 "innerdata_extrasig_val", "innerdata_extrabkg_train", "innerdata_extrabkg_val", "innerdata_extrabkg_test"}  # fmt: skip
-    assert written == {f"{name}.npy" for name in expected} | {"mjj_spectrum.png"}
+    assert written == {f"{name}.npy" for name in expected} | {"mjj_spectrum.png", "STAGE.json"}
     inner = np.load(tmp_path / "out" / "innerdata_train.npy")
     outer = np.load(tmp_path / "out" / "outerdata_train.npy")
     assert inner.shape[1] == outer.shape[1] == 6

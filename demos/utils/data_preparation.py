@@ -12,6 +12,7 @@ from __future__ import annotations
 import sys
 from argparse import Namespace
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
@@ -36,16 +37,18 @@ FLAGS = [
 
 def main(args: Namespace) -> None:
     """Read, separate, write."""
-    from lhco_events import prepare_demo
+    from lhco_events import OUTPUTS, prepare_demo
+    from stages import Stage, choose_seed, recorded_flags, run_stage
 
-    prepare_demo(
-        Path(args.features_file),
-        Path(args.outdir),
-        s_over_b=args.S_over_B,
-        sr_range=(args.SR_min, args.SR_max),
-        seed=args.seed,
-        add_delta_r=args.add_deltaR,
-    )
+    args.seed = choose_seed(args.seed, Path(args.outdir))
+    features = Path(args.features_file)
+
+    def work(folder: Path) -> dict[str, Any]:
+        region = (args.SR_min, args.SR_max)
+        prepare_demo(features, folder, s_over_b=args.S_over_B, sr_range=region, seed=args.seed, add_delta_r=args.add_deltaR)
+        return {}
+
+    run_stage(Stage("demo_events", Path(args.outdir), recorded_flags(args), lambda: [features], OUTPUTS, work), resume=False)
 
 
 if __name__ == "__main__":
