@@ -1,0 +1,405 @@
+"""STAGE.json: what is up to date is not done again, what depends on a change is, and nothing is mixed."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from processes import contents
+
+import stages
+from evaluation_utils import full_single_evaluation
+from models.persistence import InputError, save_json
+from records import fingerprint, locked, read_records
+from stages import Stage, perform, recover
+
+NAMES = ["density_estimator my_ANODE_model", "classifier_arrays", "classifiers"]
+
+
+@pytest.fixture
+def analysis(toy_copy, small_configs, tmp_path, run, caplog):
+    """Run the CATHODE mode; returns what it said of every stage."""
+    caplog.set_level(logging.INFO)
+
+    def run_it(*argv: object, mode: str = "CATHODE") -> dict[str, str]:
+        caplog.clear()
+        run(
+            "run_all",
+            "--mode",
+            mode,
+            "--data_dir",
+            toy_copy,
+            "--save_dir",
+            tmp_path / "out",
+            *small_configs,
+            "--cf_save_model",
+            *argv,
+        )
+        said = [record.getMessage().split(": ", 1) for record in caplog.records if record.name == "run_all"]
+        return {
+            name: text for name, text in said if name in (*NAMES, "likelihood_ratios", "density_estimator my_ANODE_model_inner")
+        }
+
+    return run_it
+
+
+@pytest.fixture
+def fails(run, capsys):
+    """The one line with which a script ends, and its exit code."""
+
+    def run_failing(script: str, *argv: object) -> tuple[int, str]:
+        with pytest.raises(SystemExit) as ending:
+            run(script, *argv)
+        return ending.value.code, capsys.readouterr().err
+
+    return run_failing
+
+
+def test_a_second_run_does_nothing_again(analysis, tmp_path):
+    assert analysis() == dict.fromkeys(NAMES, "it has not been done")
+    before = contents(tmp_path / "out")
+    assert analysis() == dict.fromkeys(NAMES, "up to date")
+    assert contents(tmp_path / "out") == before
+    assert not [path for path in (tmp_path / "out").iterdir() if path.name.startswith(".")]
+
+
+def test_records_say_how_results_were_obtained(analysis, toy_copy, tmp_path):
+    analysis("--seed", 7)
+    records = read_records(tmp_path / "out")
+    assert list(records) == NAMES
+    density, arrays, classifiers = records.values()
+    assert density["flags"]["seed"] == 7
+    assert density["flags"]["epochs"] == 3
+    assert density["flags"]["config_file num_blocks"] == 3
+    assert density["inputs"].keys() == {"outerdata_train.npy", "outerdata_test.npy"}
+    assert density["inputs"]["outerdata_train.npy"] == fingerprint(toy_copy / "outerdata_train.npy")
+    assert density["results"]["lowest_validation_loss"] == np.nanmin(
+        np.load(tmp_path / "out" / "my_ANODE_model_val_losses.npy")[1:]
+    )
+    assert {"python", "numpy", "torch", "threads"} <= density["surroundings"].keys()
+    assert density["start"] <= density["end"]
+    written = {path.name for path in (tmp_path / "out").iterdir()} - {"STAGE.json", "result_SIC.png"}
+    assert set().union(*(record["outputs"] for record in records.values())) | {"sculpting.png", "sculpting.json"} >= written
+    assert {"X_train.npy", "X_test.npy"} <= arrays["outputs"].keys()
+    assert "my_ANODE_model_epoch_2.par" in arrays["inputs"]
+    assert arrays["results"]["X_train"]["data"] == (np.load(tmp_path / "out" / "X_train.npy")[:, -2] == 1).sum()
+    assert len(classifiers["results"]["lowest_validation_losses"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "done"),
+    [
+        (["--cf_epochs", 5], {"classifiers": "--epochs was 4, is now 5"}),
+        (["--cf_oversampling"], {"classifier_arrays": "--oversampling was False, is now True"}),
+        (["--DE_epochs", 2], {NAMES[0]: "--epochs was 3, is now 2"}),
+        (["--seed", 2], {NAMES[0]: "--seed was 1, is now 2"}),
+        (["--force"], dict.fromkeys(NAMES, "--force")),
+    ],
+)
+def test_a_changed_flag_redoes_its_stage_and_what_depends_on_it(analysis, change, done):
+    analysis()
+    said = analysis(*change)
+    first = NAMES.index(next(iter(done)))
+    for name in NAMES[:first]:
+        assert said[name] == "up to date"
+    for name in NAMES[first:]:
+        assert said[name] == done.get(name, said[name]) != "up to date"
+
+
+def test_a_changed_file_redoes_what_read_or_wrote_it(analysis, toy_copy, tmp_path):
+    analysis()
+    events = np.load(toy_copy / "innerdata_test.npy")
+    np.save(toy_copy / "innerdata_test.npy", events[:-1])
+    said = analysis()
+    assert said[NAMES[0]] == "up to date"
+    assert said[NAMES[1]] == "innerdata_test.npy is not the file it was"
+    (tmp_path / "out" / "preds_matris.npy").write_bytes(b"damaged")
+    assert analysis() == {
+        NAMES[0]: "up to date",
+        NAMES[1]: "up to date",
+        NAMES[2]: "preds_matris.npy is not the file that was written",
+    }
+    (tmp_path / "out" / "my_ANODE_model_epoch_1.par").unlink()
+    assert analysis() == {NAMES[0]: "my_ANODE_model_epoch_1.par is absent", NAMES[1]: "up to date", NAMES[2]: "up to date"}
+
+
+def test_the_same_folder_elsewhere_is_still_up_to_date(analysis, tmp_path, toy_copy, small_configs, run, caplog):
+    analysis()
+    shutil.move(tmp_path / "out", tmp_path / "moved")
+    shutil.move(toy_copy, tmp_path / "events")
+    caplog.clear()
+    run("run_all", "--data_dir", tmp_path / "events", "--save_dir", tmp_path / "moved", *small_configs, "--cf_save_model")
+    assert caplog.text.count("up to date") == 3
+
+
+def test_another_mode_in_the_same_folder_replaces_what_it_writes(analysis, tmp_path):
+    analysis()
+    said = analysis(mode="ANODE")
+    assert said[NAMES[0]] == "up to date"
+    assert list(read_records(tmp_path / "out")) == [NAMES[0], "density_estimator my_ANODE_model_inner", "likelihood_ratios"]
+    assert not (tmp_path / "out" / "X_train.npy").exists()
+    assert not (tmp_path / "out" / "my_classifier_epoch_0.par").exists()
+    assert set(analysis(mode="ANODE").values()) == {"up to date"}
+
+
+def test_dry_run_says_what_would_be_done_and_does_nothing(analysis, tmp_path, capsys, toy_copy):
+    analysis("--dry_run")
+    plan = capsys.readouterr().out
+    assert f"{NAMES[0]}: to do: it has not been done" in plan
+    assert f"what {NAMES[0]} writes\n" in plan
+    assert f"reads  {toy_copy}/outerdata_train.npy, {toy_copy}/outerdata_test.npy" in plan
+    assert not (tmp_path / "out").exists()
+    analysis()
+    before = contents(tmp_path / "out")
+    capsys.readouterr()
+    analysis("--dry_run", "--cf_n_runs", 3, "--DE_skip")
+    plan = capsys.readouterr().out
+    assert f"{NAMES[0]}: skipped, as asked for" in plan
+    assert "classifier_arrays: up to date" in plan
+    assert "classifiers: to do: --n_runs was 2, is now 3" in plan
+    analysis("--dry_run", "--DE_epochs", 4)
+    plan = capsys.readouterr().out
+    assert f"{NAMES[0]}: to do: --epochs was 3, is now 4" in plan
+    assert f"classifier_arrays: to do, if its inputs become others: {NAMES[0]} will be done" in plan
+    assert contents(tmp_path / "out") == before
+
+
+@pytest.mark.parametrize(
+    ("skip", "change", "fault"),
+    [
+        ("--DE_skip", ["--datashift", "0.1"], "--datashift was 0.0, is now 0.1"),
+        ("--DE_skip", ["--DE_no_logit"], "--no_logit was False, is now True"),
+        ("--cf_skip_create", ["--cf_SR_min", "3.4"], "--SR_min was 3.3, is now 3.4"),
+        ("--cf_skip_create", ["--mode", "CWoLa"], "--CWoLa was False, is now True"),
+        ("--cf_skip_train", ["--mode", "supervised"], "--supervised was False, is now True"),
+        ("--cf_skip_train", ["--mode", "LaCATHODE"], "--latent was False, is now True"),
+    ],
+)
+def test_what_is_skipped_must_fit(analysis, fails, toy_copy, small_configs, tmp_path, skip, change, fault):
+    analysis()
+    before = contents(tmp_path / "out")
+    code, line = fails("run_all", "--data_dir", toy_copy, "--save_dir", tmp_path / "out", *small_configs, skip, *change)
+    assert code == 2
+    assert "cannot be skipped, it does not fit" in line
+    assert fault in line
+    assert contents(tmp_path / "out") == before
+
+
+def test_new_arrays_and_old_scores_are_not_mixed(analysis, fails, run, toy_copy, small_configs, tmp_path):
+    analysis()
+    out = ["--data_dir", toy_copy, "--save_dir", tmp_path / "out", *small_configs]
+    run("run_classifier_data_creation", "--data_dir", toy_copy, "--savedir", tmp_path / "out", "--config_file", small_configs[1],
+        "--n_samples", 3000, "--seed", 3)  # fmt: skip
+    code, line = fails("run_all", *out, "--cf_skip_train")
+    assert code == 2
+    assert "classifiers cannot be skipped, it does not fit: X_" in line
+    events = np.load(tmp_path / "out" / "X_test.npy")
+    np.save(tmp_path / "out" / "X_test.npy", events[::-1])
+    with pytest.raises(InputError, match=r"scores of another X_test\.npy"):
+        full_single_evaluation(tmp_path / "out", tmp_path / "out")
+
+
+def test_an_estimator_trained_on_other_events_is_not_used(analysis, fails, toy_copy, small_configs, tmp_path):
+    analysis()
+    path = toy_copy / "outerdata_train.npy"
+    np.save(path, np.load(path)[:-5])
+    code, line = fails("run_all", "--data_dir", toy_copy, "--save_dir", tmp_path / "out", *small_configs, "--DE_skip")
+    assert code == 2
+    assert "outerdata_train.npy is not the file it was" in line
+
+
+def test_results_without_a_record_can_be_skipped_to(analysis, caplog, tmp_path):
+    """Those of an older version, or a colleague's; the log says that nothing could be checked."""
+    analysis()
+    (tmp_path / "out" / "STAGE.json").unlink()
+    assert analysis("--DE_skip", "--cf_skip_create", "--cf_skip_train")["classifiers"] == "skipped"
+    assert caplog.text.count("whether it fits cannot be checked") == 2
+
+
+def test_a_drawn_seed_is_logged_recorded_and_kept(toy_copy, small_configs, tmp_path, caplog):
+    from command_line import run_script
+    from run_ANODE_training import FLAGS, main
+
+    caplog.set_level(logging.INFO)
+    argv = ["--data_dir", str(toy_copy), "--savedir", str(tmp_path / "out"), "--config_file", small_configs[1], "--epochs", "1"]
+    weights = []
+    for _ in range(2):
+        run_script(main, "", FLAGS, argv)
+        weights.append((tmp_path / "out" / "my_ANODE_model_epoch_0.par").read_bytes())
+    seed = read_records(tmp_path / "out")[NAMES[0]]["flags"]["seed"]
+    assert f"seed {seed} was drawn; --seed {seed} repeats this run" in caplog.text
+    assert f"seed {seed}, with which {tmp_path / 'out'} was begun" in caplog.text
+    assert weights[0] == weights[1]
+    run_script(main, "", FLAGS, [*argv[:3], str(tmp_path / "other"), *argv[4:]])
+    assert (tmp_path / "other" / "my_ANODE_model_epoch_0.par").read_bytes() != weights[0]
+
+
+def test_resume_refuses_other_flags_and_other_events(run, fails, toy_copy, small_configs, tmp_path, monkeypatch, caplog):
+    """A training that ended in its middle, here because of a fault, goes on with what it was begun with and nothing else."""
+    import density_estimation
+
+    caplog.set_level(logging.INFO)
+    argv = [
+        "run_ANODE_training",
+        "--data_dir",
+        toy_copy,
+        "--savedir",
+        tmp_path / "out",
+        "--config_file",
+        small_configs[1],
+        "--epochs",
+        2,
+    ]
+    with monkeypatch.context() as patch:
+        patch.setattr(density_estimation.figures, "loss_curves", lambda *_, **__: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            run(*argv)
+    code, line = fails(*argv, "--resume", "--patience", 3)
+    assert code == 2
+    assert "--resume cannot go on with density_estimator my_ANODE_model, --patience was 10, is now 3" in line
+    other = tmp_path / "other.yml"
+    other.write_text("num_blocks: 3\nnum_hidden: 16\nlr: 4.0e-3\nschedule: one_cycle\n")
+    code, line = fails(*argv, "--resume", "--config_file", other)
+    assert "--config_file lr was 0.003, is now 0.004" in line
+    events = np.load(toy_copy / "outerdata_train.npy")
+    np.save(toy_copy / "outerdata_train.npy", events[:-1])
+    code, line = fails(*argv, "--resume")
+    assert "outerdata_train.npy is not the file it was" in line
+    np.save(toy_copy / "outerdata_train.npy", events)
+    run(*argv, "--resume")
+    assert "density estimator: goes on in epoch 2" in caplog.text
+    run(*argv[:4], tmp_path / "whole", *argv[5:])
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+
+
+def test_without_resume_an_unfinished_training_is_discarded_with_a_warning(run, toy_copy, small_configs, tmp_path, caplog):
+    unfinished = tmp_path / "out" / ".unfinished_density_estimator_my_ANODE_model"
+    unfinished.mkdir(parents=True)
+    save_json(unfinished / stages.PLAN, {"flags": {}, "inputs": {}, "surroundings": {}, "start": ""})
+    (unfinished / ".checkpoint").write_bytes(b"")
+    run(
+        "run_ANODE_training",
+        "--data_dir",
+        toy_copy,
+        "--savedir",
+        tmp_path / "out",
+        "--config_file",
+        small_configs[1],
+        "--epochs",
+        1,
+    )
+    assert "is discarded, --resume would have gone on with it" in caplog.text
+    assert not unfinished.exists()
+
+
+def a_stage(folder: Path, work, **flags: object) -> Stage:
+    return Stage("test", folder, flags, lambda: [], ("*.txt", "below/*.txt"), work)
+
+
+def test_old_outputs_stay_until_the_new_ones_are_whole(tmp_path):
+    def first(folder: Path) -> dict:
+        (folder / "below").mkdir()
+        for name in ("a.txt", "b.txt", "below/c.txt"):
+            (folder / name).write_text("old")
+        return {}
+
+    def failing(folder: Path) -> dict:
+        (folder / "a.txt").write_text("new")
+        raise InputError("bad")
+
+    def second(folder: Path) -> dict:
+        (folder / "a.txt").write_text("new")
+        assert (tmp_path / "a.txt").read_text() == "old"
+        return {"n": 1}
+
+    perform(a_stage(tmp_path, first), resume=False)
+    before = contents(tmp_path)
+    with pytest.raises(InputError, match="bad"):
+        perform(a_stage(tmp_path, failing), resume=False)
+    assert contents(tmp_path) == before
+    perform(a_stage(tmp_path, second), resume=False)
+    assert contents(tmp_path).keys() == {"a.txt", "STAGE.json"}
+    assert (tmp_path / "a.txt").read_text() == "new"
+    assert not (tmp_path / "below").exists()
+
+
+def test_a_run_that_died_while_moving_its_files_is_completed(tmp_path, monkeypatch):
+    def work(folder: Path) -> dict:
+        for name in "ab":
+            (folder / f"{name}.txt").write_text(name)
+        return {}
+
+    replace = Path.replace
+
+    def dies(path: Path, target: Path) -> Path:
+        if path.name == "b.txt":
+            raise KeyboardInterrupt
+        return replace(path, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", dies)
+        with pytest.raises(KeyboardInterrupt):
+            perform(a_stage(tmp_path, work), resume=False)
+    assert (tmp_path / "a.txt").exists()
+    assert not (tmp_path / "b.txt").exists()
+    (tmp_path / ".x.npy.123.tmp").write_text("left by a dead process")
+    (tmp_path / ".notes.tmp").write_text("not ours")
+    recover(tmp_path)
+    assert contents(tmp_path).keys() == {"a.txt", "b.txt", "STAGE.json", ".notes.tmp"}
+
+
+def test_an_input_that_changes_meanwhile_is_noticed(tmp_path):
+    source = tmp_path / "input.npy"
+    np.save(source, np.zeros(3))
+
+    def work(folder: Path) -> dict:
+        np.save(source, np.ones(4))
+        return {}
+
+    (tmp_path / "out").mkdir()
+    with pytest.raises(InputError, match=r"input\.npy: was changed while test ran"):
+        perform(Stage("test", tmp_path / "out", {}, lambda: [source], (), work), resume=False)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_lock_is_released_and_leaves_nothing(tmp_path):
+    with locked(tmp_path / "new") as folder:
+        assert (folder / ".lock").read_text().startswith(f"process {os.getpid()} on ")
+    assert not folder.exists()
+    (tmp_path / ".lock").write_text("process 1 on elsewhere")  # of a process that is dead: nobody holds it
+    with locked(tmp_path):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "[]",
+        "{",
+        '{"a": 1}',
+        '{"a": {"flags": {}, "inputs": {}, "outputs": {"../../x": {"size": 1, "sha256": ""}}, "results": {}, "replaces": []}}',
+        '{"a": {"flags": {}, "inputs": {}, "outputs": {"x": 3}, "results": {}, "replaces": []}}',
+        '{"a": {"flags": {}, "inputs": {}, "outputs": {}, "results": {}, "replaces": ["/etc/*"]}}',
+        '{"a": {"flags": [], "inputs": {}, "outputs": {}, "results": {}, "replaces": []}}',
+        "[" * 100_000,
+        '{"a": NaN}',
+    ],
+)
+def test_a_damaged_or_hostile_record_is_refused(content, tmp_path, fails, toy_dir, small_configs):
+    (tmp_path / "STAGE.json").write_text(content)
+    code, line = fails("run_all", "--data_dir", toy_dir, "--save_dir", tmp_path, *small_configs)
+    assert code == 2
+    assert "STAGE.json: " in line
+    assert line.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["STAGE.json"]
+
+
+def test_times_and_flags_are_plain_json(analysis, tmp_path):
+    analysis()
+    assert json.loads((tmp_path / "out" / "STAGE.json").read_text())
