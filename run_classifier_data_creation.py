@@ -110,18 +110,9 @@ def main(args: Namespace) -> None:
 
 def stage(args: Namespace) -> Stage:
     """Stage 3 with these arguments."""
+    import event_source as events
     from data_handler import read_config
     from density_estimation import CONFIG_KEYS
-    from event_source import (
-        EXTRA_BACKGROUND,
-        EXTRA_SIGNAL,
-        EXTRA_SIGNAL_IN_ONE,
-        SIDEBAND,
-        SIGNAL_REGION,
-        TEST_FILES,
-        EventSource,
-        FeatureShift,
-    )
     from latent_data import OUTPUTS
     from models.flow import ConditionalNormalizingFlow
     from models.persistence import InputError
@@ -132,19 +123,19 @@ def stage(args: Namespace) -> Stage:
         raise InputError("only one of --supervised, --idealized_AD, --CWoLa and --latent can be asked for")
     if args.latent and args.external_samples:
         raise InputError("--latent draws its background from N(0, 1): there is no use for --external_samples")
-    shift = FeatureShift(args.datashift, args.random_shift)
-    source = EventSource(Path(args.data_dir), shift, args.seed, (args.SR_min, args.SR_max), args.separate_val_set)
+    shift = events.FeatureShift(args.datashift, args.random_shift)
+    source = events.EventSource(Path(args.data_dir), shift, args.seed, (args.SR_min, args.SR_max), args.separate_val_set)
     uses_estimator = not (args.supervised or args.idealized_AD or args.CWoLa) and bool(
         args.ANODE_models or not args.external_samples
     )
     config = read_config(Path(args.config_file), ConditionalNormalizingFlow, CONFIG_KEYS) if uses_estimator else {}
 
     def inputs() -> list[Path]:
-        groups = [SIGNAL_REGION, TEST_FILES, SIDEBAND if args.CWoLa else SIDEBAND[1:]]
+        groups = [events.SIGNAL_REGION, events.TEST_FILES, events.SIDEBAND if args.CWoLa else events.SIDEBAND[1:]]
         if args.supervised or not args.no_extra_signal:
-            groups += [EXTRA_SIGNAL, EXTRA_SIGNAL_IN_ONE]
+            groups += [events.EXTRA_SIGNAL, events.EXTRA_SIGNAL_IN_ONE]
         if args.extra_bkg and (args.supervised or args.idealized_AD):
-            groups.append(EXTRA_BACKGROUND)
+            groups.append(events.EXTRA_BACKGROUND)
         estimator = _estimator_files(args) if uses_estimator else []
         return [*source.files(*groups), *estimator, *(Path(path) for path in args.external_samples or ())]
 

@@ -139,6 +139,7 @@ def test_weights(kind, trained, sampling, tmp_path, marker):
         path.write_text("weights")
     line = sampling(path)
     assert path.name in line
+    assert ("unpacks to" in line) == (kind == "zip bomb"), "before it is unpacked"
 
 
 def npy(header: str, data: bytes = b"", version: bytes = b"\x01\x00") -> bytes:
