@@ -12,6 +12,7 @@ import numpy as np
 
 import figures
 from data_handler import drop_nan_rows, save_arrays, writable_folder
+from evaluation_utils import OUTPUTS as EVALUATED
 from evaluation_utils import minimum_val_loss_model_evaluation
 from models.arrays import pick_device
 from models.checkpoints import CHECKPOINT, Checkpoint
@@ -28,7 +29,7 @@ OUTPUTS = tuple(
     f"{folder}{name}"
     for folder in ("", "latent_[0-9]*/")
     for name in ("loss_matris.npy", "val_loss_matris.npy", "preds_matris*.npy", "my_classifier_epoch_*.par",
-                 "classifier_losses_run_*.png", "result_SIC.png", "sculpting.*")
+                 "classifier_losses_run_*.png", *EVALUATED)
 )  # fmt: skip
 
 
@@ -185,6 +186,8 @@ def train_classifiers(
     checkpoint = Checkpoint(savedir / CHECKPOINT)
     try:
         classifier.fit(X, y, X_val, y_val, weight, weight_val, on_epoch=keep_epoch, checkpoint=checkpoint)
+    except InputError:
+        raise
     except ValueError as error:
         raise InputError(f"the classifiers cannot be trained: {error}") from error
     best = [best_epochs(losses, N_ENSEMBLE_EPOCHS) for losses in classifier.val_losses_[1:].T]

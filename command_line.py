@@ -6,6 +6,7 @@ import argparse
 import logging
 import os
 import platform
+import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -150,29 +151,37 @@ def run_script(
     Exit codes: 2 for input that cannot be used, 3 for a machine that does not do what is needed (a full disk, another run in the same
     folder), 128 + N for signal N.
     """
-    args = make_parser(description, flags).parse_args(argv)
-    from models.checkpoints import Interrupted, signals_interrupt
-    from models.persistence import InputError, MachineError
+    try:
+        args = make_parser(description, flags).parse_args(argv)
+        _log(args.verbose)
+        _run(main, args)
+    except KeyboardInterrupt:  # before the signals are handled
+        _end(ENDED_BY_SIGNAL + signal.SIGINT, "ended by SIGINT")
+
+
+def _log(verbose: bool) -> None:
     from records import VERSIONS_OF
 
     logging.basicConfig(
-        level=logging.DEBUG if args.verbose else logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+        level=logging.DEBUG if verbose else logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
     for noisy in ("matplotlib", "PIL", "h5py", "numexpr"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    logger.info(
-        "%s, Python %s, %s",
-        os.path.basename(sys.argv[0]),
-        platform.python_version(),
-        ", ".join(f"{name} {version(name)}" for name in VERSIONS_OF),
-    )
+    versions = ", ".join(f"{name} {version(name)}" for name in VERSIONS_OF)
+    logger.info("%s, Python %s, %s", os.path.basename(sys.argv[0]), platform.python_version(), versions)
+
+
+def _run(main: Callable[[argparse.Namespace], None], args: argparse.Namespace) -> None:
+    from models.checkpoints import Interrupted, signals_interrupt
+    from models.persistence import InputError, MachineError
+
     try:
         with signals_interrupt():
             main(args)
     except InputError as error:
         _end(BAD_INPUT, f"error: {error}")
-    except Interrupted as signal:
-        _end(ENDED_BY_SIGNAL + signal.signal_number, f"ended by {signal}")
+    except Interrupted as ending:
+        _end(ENDED_BY_SIGNAL + ending.signal_number, f"ended by {ending}")
     except MemoryError:
         _end(MACHINE, "error: out of memory")
     except RuntimeError as error:

@@ -182,8 +182,15 @@ def train_density_estimator(
     X, X_val = (preprocessing.scaler.transform(events[:, 1:-1]) for events in (train, val))
     try:
         flow.fit(X, train[:, :1], X_val, val[:, :1], on_epoch=keep_epoch, checkpoint=Checkpoint(savedir / CHECKPOINT))
+    except InputError:
+        raise
     except ValueError as error:
         raise InputError(f"the density estimator cannot be trained: {error}") from error
+    for epoch in np.flatnonzero(np.isfinite(flow.val_losses_[1:])):
+        if not epoch_path(savedir, name, epoch).is_file():
+            raise InputError(
+                f"{epoch_path(savedir, name, epoch)}: has vanished during the training; without --resume it begins anew"
+            )
     losses = flow.train_losses_ + offsets[0], flow.val_losses_ + offsets[1]
     save_arrays(savedir, {f"{name}_train_losses": losses[0], f"{name}_val_losses": losses[1]})
     figure = figures.loss_curves(

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 logger = logging.getLogger(__name__)
+OUTPUTS = ("result_SIC.png", "sculpting.png", "sculpting.json")  # of the evaluation at the end of a run
 
 MAX_RELATIVE_ERROR = 0.2
 MIN_BACKGROUND = 25  # events that pass, for that error

@@ -376,7 +376,7 @@ def prepare_lhco(
         parts = [source[rows[name]] for source, rows in ((events, separation.main), (extra, separation.extra)) if name in rows]
         joined = parts[0] if len(parts) == 1 else rng.permutation(np.concatenate(parts))
         save_arrays(outdir, {name: joined})
-        logger.info("%s: %d events, %d of them signal", outdir / f"{name}.npy", len(joined), joined[:, -1].sum())
+        logger.info("%s.npy: %d events, %d of them signal", name, len(joined), joined[:, -1].sum())
     logger.info("S/B in the signal region: %.3f %%", 100 * separation.signal_to_background)
     data_rows = np.concatenate([separation.main[name] for name in ("outerdata_train", "outerdata_test", *SR_DATA)])
     if extra is events:  # what was set aside belongs to the spectrum, too
@@ -399,7 +399,7 @@ def prepare_demo(
         half, quarter = len(data) // 2, len(data) // 4
         for name, part in zip(("train", "val", "test"), np.split(data, [half, half + quarter]), strict=True):
             save_arrays(outdir, {f"{region}_{name}": part})
-            logger.info("%s: %d events, %d of them signal", outdir / f"{region}_{name}.npy", len(part), part[:, -1].sum())
+            logger.info("%s_%s.npy: %d events, %d of them signal", region, name, len(part), part[:, -1].sum())
 
 
 def _log_impossible_modes(separation: Separation) -> None:

@@ -72,7 +72,10 @@ def read_records(folder: Path) -> dict[str, Record]:
     path = Path(folder) / RECORD
     if not path.exists():
         return {}
-    records = load_json(path)
+    try:
+        records = load_json(path)
+    except InputError as error:
+        raise InputError(f"{error}; without it, everything is done again") from error
     for name, record in records.items():
         check_record(record, path, name)
     return records
@@ -99,7 +102,7 @@ def other_flag(kept: Mapping[str, Any], wanted: Mapping[str, Any], names: Iterab
     """The first flag (of `names`, or of all) with which a stage was done and would not be done now, in words; None if there is none."""
     for name in sorted(kept.keys() | wanted.keys()) if names is None else names:
         if kept.get(name) != wanted.get(name):
-            return f"--{name} was {kept.get(name)}, is now {wanted.get(name)}"
+            return f"{name} was {kept.get(name)}, is now {wanted.get(name)}"
     return None
 
 

@@ -28,7 +28,7 @@ import shutil
 import sys
 from argparse import Namespace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import run_ANODE_evaluation as anode_evaluation
 import run_ANODE_training as density
@@ -88,7 +88,9 @@ def main(args: Namespace) -> None:
     save_dir = Path(args.save_dir or f"{args.mode}_results/")
     if args.dry_run:
         args.seed = recorded_seed(save_dir) if args.seed is None else args.seed
-        sys.stdout.write(describe(plan(args, save_dir), args.force))
+        stages = plan(args, save_dir)
+        check_run(args, save_dir)
+        sys.stdout.write(describe(stages, force=args.force, resume=args.resume))
         return
     args.seed = choose_seed(args.seed, save_dir)
     stages = plan(args, save_dir)
@@ -108,7 +110,7 @@ def main(args: Namespace) -> None:
             else:
                 logger.info("%s: %s", stage.name, reason)
                 perform(stage, resume=args.resume)
-        evaluate(args.mode, save_dir)
+        perform(evaluation(args.mode, save_dir), resume=False)
 
 
 def plan(args: Namespace, save_dir: Path) -> list[tuple[Stage, bool]]:
@@ -138,30 +140,48 @@ def plan(args: Namespace, save_dir: Path) -> list[tuple[Stage, bool]]:
     return [*stages, (training.stage(arguments(training.FLAGS, **options)), args.cf_skip_train)]
 
 
-def evaluate(mode: str, save_dir: Path) -> None:
+def evaluation(mode: str, save_dir: Path) -> Stage:
+    """What is done in the end, always: it takes seconds, and its figures are what the user came for."""
+    from evaluation_utils import OUTPUTS
+    from stages import Stage
+
+    def inputs() -> list[Path]:
+        return [
+            path
+            for name in ("X_test", "X_sideband", "preds_matris*", "val_loss_matris")
+            for path in sorted(save_dir.glob(f"{name}.npy"))
+        ]
+
+    return Stage("evaluation", save_dir, {"mode": mode}, inputs, OUTPUTS, lambda folder: evaluate(mode, save_dir, folder))
+
+
+def evaluate(mode: str, save_dir: Path, figures_dir: Path) -> dict[str, Any]:
     """Draw ROC, SIC and the background's sculpting, and say how well the signal was found."""
     import numpy as np
 
     from evaluation_utils import full_single_evaluation, sculpting_of_run
     from models.persistence import InputError
 
-    figure = save_dir / "result_SIC.png"
-    evaluation = full_single_evaluation(save_dir, save_dir, savefig=figure, return_all=True, label=mode)
-    best = evaluation.max_sic
-    logger.info("%s: AUC %.3f, tested on %d signal and %d background events", mode, evaluation.auc.mean(), evaluation.n_signal,
-                evaluation.n_background)  # fmt: skip
+    figure = "result_SIC.png"
+    result = full_single_evaluation(save_dir, save_dir, savefig=figures_dir / figure, return_all=True, label=mode)
+    best = result.max_sic
+    logger.info("%s: AUC %.3f, tested on %d signal and %d background events", mode, result.auc.mean(), result.n_signal,
+                result.n_background)  # fmt: skip
     logger.info("%s: max SIC %.2f at ε_S = %.3f, ε_B = %.2e (median over runs: %d, statistical error of ε_B at most 20 %%)",
-                mode, best.value, best.tpr, best.fpr, len(evaluation.auc))  # fmt: skip
-    logger.info("figure: %s", figure)
+                mode, best.value, best.tpr, best.fpr, len(result.auc))  # fmt: skip
+    logger.info("figure: %s", save_dir / figure)
+    results = {"max_sic": float(best.value), "tpr": float(best.tpr), "fpr": float(best.fpr), "auc": result.auc.tolist()}
     if (save_dir / "preds_matris_sideband.npy").is_file():
         try:
-            cuts = sculpting_of_run(save_dir, save_dir, save_dir / "sculpting.png", mode)
+            cuts = sculpting_of_run(save_dir, save_dir, figures_dir / "sculpting.png", mode)
         except InputError as error:
             logger.warning("no figure of background sculpting: %s", error)
-            return
+            return results
         for cut in cuts:
             logger.info("%s: sculpting by the most anomalous %g %% of the background: χ²/ndf %.2f, p = %.2g (medians over runs)",
                         mode, 100 * cut.share, cut.chi2_per_ndf, np.median(cut.p_value))  # fmt: skip
+        results["sculpting_chi2_per_ndf"] = {f"{cut.share:g}": float(cut.chi2_per_ndf) for cut in cuts}
+    return results
 
 
 if __name__ == "__main__":

@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 import logging
 import secrets
+import shlex
 import shutil
+import sys
 from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -104,15 +106,10 @@ def recorded_seed(folder: Path) -> int | None:
 
 
 def choose_seed(given: int | None, folder: Path) -> int:
-    """The seed that is given, else the one that the folder's results were begun with, else one that is drawn; the log says which."""
-    if given is not None:
-        return given
-    if (seed := recorded_seed(folder)) is not None:
-        logger.info("seed %d, with which %s was begun", seed, folder)
-        return seed
-    seed = secrets.randbits(32)
-    logger.info("seed %d was drawn; --seed %d repeats this run", seed, seed)
-    return seed
+    """The seed that is given, else the one that the folder's results were begun with, else one that is drawn."""
+    if given is None:
+        given = recorded_seed(folder)
+    return secrets.randbits(32) if given is None else given
 
 
 def run_stage(stage: Stage, *, resume: bool) -> None:
@@ -147,12 +144,23 @@ def perform(stage: Stage, *, resume: bool) -> None:
                 "%s was begun with %s, now %s: the last bits may differ", stage.name, begun["surroundings"], surroundings()
             )
         logger.info("%s goes on where it was interrupted", stage.name)
+        begun["resumed"] = [*begun.get("resumed", []), {"at": now(), **surroundings()}]
+        save_json(folder / PLAN, begun)
     elif begun is not None:
         logger.warning("%s: what was left of an interrupted run is discarded, --resume would have gone on with it", stage.name)
         begun = None
+    seed = stage.flags.get("seed")
+    if seed is not None:
+        logger.info("%s: seed %d; --seed %d repeats it", stage.name, seed, seed)
     try:
         if begun is None:
-            begun = {"flags": dict(stage.flags), "inputs": inputs, "surroundings": surroundings(), "start": now()}
+            begun = {
+                "command": shlex.join(sys.argv),
+                "flags": dict(stage.flags),
+                "inputs": inputs,
+                "surroundings": surroundings(),
+                "start": now(),
+            }
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir()
             save_json(folder / PLAN, begun)
@@ -273,16 +281,35 @@ def check_skipped(stage: Stage) -> None:
         logger.warning("%s: no record of %s, whether it fits cannot be checked", stage.folder, stage.name)
         return
     inputs = fingerprints([path for path in stage.inputs() if path.is_file()], stage.folder)
+    in_both = inputs.keys() & record["inputs"].keys()
     reason = (
         other_flag(record["flags"], stage.flags, stage.fits)
-        or other_input({name: kept for name, kept in record["inputs"].items() if name in inputs}, inputs)
+        or other_input(*({name: files[name] for name in in_both} for files in (record["inputs"], inputs)))
         or changed_output(stage.folder, record, may_be_absent=True)
     )
     if reason:
         raise InputError(f"{stage.folder}: {stage.name} cannot be skipped, it does not fit: {reason}")
+    others = [text for name in sorted(stage.flags) if (text := other_flag(record["flags"], stage.flags, [name]))]
+    if others:
+        logger.warning("%s is used as it is, though %s", stage.name, "; ".join(others))
 
 
-def describe(stages: Sequence[tuple[Stage, bool]], force: bool) -> str:
+def _remains(stage: Stage, resume: bool) -> str:
+    """What will become of an interrupted training, in words to append; empty where there is none."""
+    begun = _begun(stage.unfinished)
+    if begun is None:
+        return ""
+    if not resume:
+        return "; an interrupted training will be discarded, --resume would go on with it"
+    reason = other_flag(begun["flags"], stage.flags)
+    return (
+        f"; will be refused, an interrupted training cannot go on: {reason}"
+        if reason
+        else "; goes on with an interrupted training"
+    )
+
+
+def describe(stages: Sequence[tuple[Stage, bool]], *, force: bool, resume: bool) -> str:
     """The plan of a run, a few lines for every stage: what it reads and writes, and whether it will be done; True means skipped.
 
     Raises
@@ -306,6 +333,7 @@ def describe(stages: Sequence[tuple[Stage, bool]], force: bool) -> str:
                 state = "up to date" if reason is None else f"to do: {reason}"
         if not skipped and state != "up to date":
             waits_for.add(stage.name)
+            state += _remains(stage, resume)
         inputs = [str(path) for path in stage.inputs() if path.is_file()] + [f"what {name} writes" for name in earlier]
         lines += [
             f"{stage.name}: {state}",

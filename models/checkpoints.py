@@ -11,7 +11,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from models.persistence import load_tensors, save_tensors
+from models.persistence import InputError, load_tensors, save_tensors
 
 CHECKPOINT = ".checkpoint"  # name of the file, hidden in the folder of the training
 SECONDS_BETWEEN_CHECKPOINTS = 30.0
@@ -58,7 +58,10 @@ class Checkpoint:
         InputError
             If the file is damaged.
         """
-        return load_tensors(self.path) if self.path.is_file() else None
+        try:
+            return load_tensors(self.path) if self.path.is_file() else None
+        except InputError as error:
+            raise InputError(f"{error}; without --resume the training begins anew") from error
 
     def save(self, state: Mapping[str, Any]) -> None:
         """Replace the file."""

@@ -156,7 +156,7 @@ def train_members(
     else:
         run.restore(kept)
         good = kept.get("epochs_start")
-        logger.info("%s: goes on in epoch %d", label, run.epoch)
+        logger.info("%s: %s", label, "is trained already" if run.is_over else f"goes on in epoch {run.epoch}")
     last_logged = time.monotonic()
     progress = tqdm(desc=label, unit="epoch", initial=run.epoch, total=plan.epochs, disable=None if verbose else True)
     with progress, nullcontext() if checkpoint is None else checkpoint.signals_deferred():

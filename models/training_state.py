@@ -251,7 +251,8 @@ class TrainingState:
             for generator, shuffle in zip(self.generators, self.shuffles, strict=True):
                 generator.set_state(shuffle)
         except (KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
-            raise InputError(f"the checkpoint belongs to another training ({' '.join(str(error).split())})") from error
+            reason = " ".join(str(error).split())
+            raise InputError(f"the checkpoint belongs to another training ({reason}); without --resume it begins anew") from error
 
 
 def _copy_named(targets: dict[str, torch.Tensor], sources: dict[str, torch.Tensor]) -> None:

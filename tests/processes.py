@@ -108,7 +108,7 @@ def wait_for(path: Path, seconds: float = 60) -> None:
 
 
 def contents(folder: Path) -> dict[str, bytes | dict]:
-    """Every file below the folder with its bytes; of STAGE.json all but the times."""
+    """Every file below the folder with its bytes; of STAGE.json all but times and command."""
     found: dict[str, bytes | dict] = {}
     for path in sorted(folder.rglob("*")):
         if path.is_file():
@@ -116,5 +116,7 @@ def contents(folder: Path) -> dict[str, bytes | dict]:
             found[name] = path.read_bytes()
             if path.name == "STAGE.json":
                 records = json.loads(found[name])
-                found[name] = {key: {**record, "start": None, "end": None} for key, record in records.items()}
+                found[name] = {
+                    key: {**record, **dict.fromkeys(("start", "end", "command", "resumed"))} for key, record in records.items()
+                }
     return found

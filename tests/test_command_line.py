@@ -22,6 +22,7 @@ FAULTS = [
     ),
     (Interrupted(15), 143, "ended by SIGTERM"),
     (Interrupted(2), 130, "ended by SIGINT"),
+    (KeyboardInterrupt(), 130, "ended by SIGINT"),
 ]
 
 

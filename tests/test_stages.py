@@ -71,8 +71,8 @@ def test_a_second_run_does_nothing_again(analysis, tmp_path):
 def test_records_say_how_results_were_obtained(analysis, toy_copy, tmp_path):
     analysis("--seed", 7)
     records = read_records(tmp_path / "out")
-    assert list(records) == NAMES
-    density, arrays, classifiers = records.values()
+    assert list(records) == [*NAMES, "evaluation"]
+    density, arrays, classifiers, evaluation = records.values()
     assert density["flags"]["seed"] == 7
     assert density["flags"]["epochs"] == 3
     assert density["flags"]["config_file num_blocks"] == 3
@@ -83,8 +83,11 @@ def test_records_say_how_results_were_obtained(analysis, toy_copy, tmp_path):
     )
     assert {"python", "numpy", "torch", "threads"} <= density["surroundings"].keys()
     assert density["start"] <= density["end"]
-    written = {path.name for path in (tmp_path / "out").iterdir()} - {"STAGE.json", "result_SIC.png"}
-    assert set().union(*(record["outputs"] for record in records.values())) | {"sculpting.png", "sculpting.json"} >= written
+    written = {path.name for path in (tmp_path / "out").iterdir()} - {"STAGE.json"}
+    assert set().union(*(record["outputs"] for record in records.values())) == written
+    assert evaluation["flags"] == {"mode": "CATHODE"}
+    assert evaluation["results"]["max_sic"] > 1
+    assert density["command"]
     assert {"X_train.npy", "X_test.npy"} <= arrays["outputs"].keys()
     assert "my_ANODE_model_epoch_2.par" in arrays["inputs"]
     assert arrays["results"]["X_train"]["data"] == (np.load(tmp_path / "out" / "X_train.npy")[:, -2] == 1).sum()
@@ -94,10 +97,10 @@ def test_records_say_how_results_were_obtained(analysis, toy_copy, tmp_path):
 @pytest.mark.parametrize(
     ("change", "done"),
     [
-        (["--cf_epochs", 5], {"classifiers": "--epochs was 4, is now 5"}),
-        (["--cf_oversampling"], {"classifier_arrays": "--oversampling was False, is now True"}),
-        (["--DE_epochs", 2], {NAMES[0]: "--epochs was 3, is now 2"}),
-        (["--seed", 2], {NAMES[0]: "--seed was 1, is now 2"}),
+        (["--cf_epochs", 5], {"classifiers": "epochs was 4, is now 5"}),
+        (["--cf_oversampling"], {"classifier_arrays": "oversampling was False, is now True"}),
+        (["--DE_epochs", 2], {NAMES[0]: "epochs was 3, is now 2"}),
+        (["--seed", 2], {NAMES[0]: "seed was 1, is now 2"}),
         (["--force"], dict.fromkeys(NAMES, "--force")),
     ],
 )
@@ -141,7 +144,8 @@ def test_another_mode_in_the_same_folder_replaces_what_it_writes(analysis, tmp_p
     analysis()
     said = analysis(mode="ANODE")
     assert said[NAMES[0]] == "up to date"
-    assert list(read_records(tmp_path / "out")) == [NAMES[0], "density_estimator my_ANODE_model_inner", "likelihood_ratios"]
+    assert list(read_records(tmp_path / "out")) == [NAMES[0], "density_estimator my_ANODE_model_inner", "likelihood_ratios",
+                                                    "evaluation"]  # fmt: skip
     assert not (tmp_path / "out" / "X_train.npy").exists()
     assert not (tmp_path / "out" / "my_classifier_epoch_0.par").exists()
     assert set(analysis(mode="ANODE").values()) == {"up to date"}
@@ -161,10 +165,10 @@ def test_dry_run_says_what_would_be_done_and_does_nothing(analysis, tmp_path, ca
     plan = capsys.readouterr().out
     assert f"{NAMES[0]}: skipped, as asked for" in plan
     assert "classifier_arrays: up to date" in plan
-    assert "classifiers: to do: --n_runs was 2, is now 3" in plan
+    assert "classifiers: to do: n_runs was 2, is now 3" in plan
     analysis("--dry_run", "--DE_epochs", 4)
     plan = capsys.readouterr().out
-    assert f"{NAMES[0]}: to do: --epochs was 3, is now 4" in plan
+    assert f"{NAMES[0]}: to do: epochs was 3, is now 4" in plan
     assert f"classifier_arrays: to do, if its inputs become others: {NAMES[0]} will be done" in plan
     assert contents(tmp_path / "out") == before
 
@@ -172,12 +176,12 @@ def test_dry_run_says_what_would_be_done_and_does_nothing(analysis, tmp_path, ca
 @pytest.mark.parametrize(
     ("skip", "change", "fault"),
     [
-        ("--DE_skip", ["--datashift", "0.1"], "--datashift was 0.0, is now 0.1"),
-        ("--DE_skip", ["--DE_no_logit"], "--no_logit was False, is now True"),
-        ("--cf_skip_create", ["--cf_SR_min", "3.4"], "--SR_min was 3.3, is now 3.4"),
-        ("--cf_skip_create", ["--mode", "CWoLa"], "--CWoLa was False, is now True"),
-        ("--cf_skip_train", ["--mode", "supervised"], "--supervised was False, is now True"),
-        ("--cf_skip_train", ["--mode", "LaCATHODE"], "--latent was False, is now True"),
+        ("--DE_skip", ["--datashift", "0.1"], "datashift was 0.0, is now 0.1"),
+        ("--DE_skip", ["--DE_no_logit"], "no_logit was False, is now True"),
+        ("--cf_skip_create", ["--cf_SR_min", "3.4"], "SR_min was 3.3, is now 3.4"),
+        ("--cf_skip_create", ["--mode", "CWoLa"], "CWoLa was False, is now True"),
+        ("--cf_skip_train", ["--mode", "supervised"], "supervised was False, is now True"),
+        ("--cf_skip_train", ["--mode", "LaCATHODE"], "latent was False, is now True"),
     ],
 )
 def test_what_is_skipped_must_fit(analysis, fails, toy_copy, small_configs, tmp_path, skip, change, fault):
@@ -213,6 +217,32 @@ def test_an_estimator_trained_on_other_events_is_not_used(analysis, fails, toy_c
     assert "outerdata_train.npy is not the file it was" in line
 
 
+def test_a_skip_says_which_flags_differ(analysis, caplog):
+    analysis()
+    analysis("--cf_skip_train", "--cf_n_runs", 9, "--cf_n_samples", 77)
+    assert "classifier_arrays is used as it is, though n_samples was 4000, is now 77" in caplog.text
+    assert "classifiers is used as it is, though n_runs was 2, is now 9" in caplog.text
+
+
+def test_dry_run_refuses_what_the_run_would_refuse(fails, toy_copy, small_configs, tmp_path):
+    out = ["--save_dir", tmp_path / "out", *small_configs, "--dry_run"]
+    assert "no such file" in fails("run_all", "--data_dir", tmp_path / "nowhere", *out)[1]
+    assert "no such file" in fails("run_all", "--data_dir", toy_copy, *out, "--DE_skip")[1]
+    assert not (tmp_path / "out").exists()
+
+
+def test_dry_run_tells_of_an_interrupted_training(analysis, tmp_path, capsys):
+    flags = {"epochs": 2}
+    unfinished = tmp_path / "out" / ".unfinished_density_estimator_my_ANODE_model"
+    unfinished.mkdir(parents=True)
+    save_json(unfinished / stages.PLAN, {"flags": flags, "inputs": {}, "surroundings": {}, "start": ""})
+    (unfinished / ".checkpoint").write_bytes(b"")
+    analysis("--dry_run")
+    assert "an interrupted training will be discarded, --resume would go on with it" in capsys.readouterr().out
+    analysis("--dry_run", "--resume")
+    assert "will be refused, an interrupted training cannot go on" in capsys.readouterr().out
+
+
 def test_results_without_a_record_can_be_skipped_to(analysis, caplog, tmp_path):
     """Those of an older version, or a colleague's; the log says that nothing could be checked."""
     analysis()
@@ -232,8 +262,7 @@ def test_a_drawn_seed_is_logged_recorded_and_kept(toy_copy, small_configs, tmp_p
         run_script(main, "", FLAGS, argv)
         weights.append((tmp_path / "out" / "my_ANODE_model_epoch_0.par").read_bytes())
     seed = read_records(tmp_path / "out")[NAMES[0]]["flags"]["seed"]
-    assert f"seed {seed} was drawn; --seed {seed} repeats this run" in caplog.text
-    assert f"seed {seed}, with which {tmp_path / 'out'} was begun" in caplog.text
+    assert caplog.text.count(f"seed {seed}; --seed {seed} repeats it") == 2
     assert weights[0] == weights[1]
     run_script(main, "", FLAGS, [*argv[:3], str(tmp_path / "other"), *argv[4:]])
     assert (tmp_path / "other" / "my_ANODE_model_epoch_0.par").read_bytes() != weights[0]
@@ -259,20 +288,31 @@ def test_resume_refuses_other_flags_and_other_events(run, fails, toy_copy, small
         patch.setattr(density_estimation.figures, "loss_curves", lambda *_, **__: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             run(*argv)
+    unfinished = tmp_path / "out" / ".unfinished_density_estimator_my_ANODE_model"
+    state = unfinished / ".checkpoint"
     code, line = fails(*argv, "--resume", "--patience", 3)
     assert code == 2
-    assert "--resume cannot go on with density_estimator my_ANODE_model, --patience was 10, is now 3" in line
+    assert "--resume cannot go on with density_estimator my_ANODE_model, patience was 10, is now 3" in line
     other = tmp_path / "other.yml"
     other.write_text("num_blocks: 3\nnum_hidden: 16\nlr: 4.0e-3\nschedule: one_cycle\n")
     code, line = fails(*argv, "--resume", "--config_file", other)
-    assert "--config_file lr was 0.003, is now 0.004" in line
+    assert "config_file lr was 0.003, is now 0.004" in line
     events = np.load(toy_copy / "outerdata_train.npy")
     np.save(toy_copy / "outerdata_train.npy", events[:-1])
     code, line = fails(*argv, "--resume")
     assert "outerdata_train.npy is not the file it was" in line
     np.save(toy_copy / "outerdata_train.npy", events)
+    for path, fault in ((state, "not a readable weights file"), (unfinished / "my_ANODE_model_epoch_0.par", "has vanished")):
+        content = path.read_bytes()
+        path.unlink() if "epoch" in path.name else path.write_bytes(content[:100])
+        code, line = fails(*argv, "--resume")
+        assert code == 2
+        assert fault in line
+        assert "without --resume" in line
+        path.write_bytes(content)
     run(*argv, "--resume")
-    assert "density estimator: goes on in epoch 2" in caplog.text
+    assert "density estimator: is trained already" in caplog.text
+    assert len(read_records(tmp_path / "out")[NAMES[0]]["resumed"]) == 3
     run(*argv[:4], tmp_path / "whole", *argv[5:])
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
 
