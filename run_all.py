@@ -100,11 +100,10 @@ def main(args: Namespace) -> None:
         for stage, is_skipped in stages:
             if is_skipped:
                 check_skipped(stage)
-        for stage, is_skipped in stages:
-            reason = None if is_skipped else "--force" if args.force else out_of_date(stage)
-            if is_skipped:
                 logger.info("%s: skipped", stage.name)
-            elif reason is None:
+        for stage in (stage for stage, is_skipped in stages if not is_skipped):
+            reason = "--force" if args.force else out_of_date(stage)
+            if reason is None:
                 logger.info("%s: up to date", stage.name)
                 shutil.rmtree(stage.unfinished, ignore_errors=True)
             else:

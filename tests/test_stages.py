@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import os
 import shutil
 from pathlib import Path
 
@@ -15,7 +13,7 @@ from processes import contents
 import stages
 from evaluation_utils import full_single_evaluation
 from models.persistence import InputError, save_json
-from records import fingerprint, locked, read_records
+from records import fingerprint, read_records
 from stages import Stage, perform, recover
 
 NAMES = ["density_estimator my_ANODE_model", "classifier_arrays", "classifiers"]
@@ -405,41 +403,3 @@ def test_an_input_that_changes_meanwhile_is_noticed(tmp_path):
     with pytest.raises(InputError, match=r"input\.npy: was changed while test ran"):
         perform(Stage("test", tmp_path / "out", {}, lambda: [source], (), work), resume=False)
     assert list((tmp_path / "out").iterdir()) == []
-
-
-def test_a_lock_is_released_and_leaves_nothing(tmp_path):
-    with locked(tmp_path / "new") as folder:
-        assert (folder / ".lock").read_text().startswith(f"process {os.getpid()} on ")
-    assert not folder.exists()
-    (tmp_path / ".lock").write_text("process 1 on elsewhere")  # of a process that is dead: nobody holds it
-    with locked(tmp_path):
-        pass
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        "[]",
-        "{",
-        '{"a": 1}',
-        '{"a": {"flags": {}, "inputs": {}, "outputs": {"../../x": {"size": 1, "sha256": ""}}, "results": {}, "replaces": []}}',
-        '{"a": {"flags": {}, "inputs": {}, "outputs": {"x": 3}, "results": {}, "replaces": []}}',
-        '{"a": {"flags": {}, "inputs": {}, "outputs": {}, "results": {}, "replaces": ["/etc/*"]}}',
-        '{"a": {"flags": [], "inputs": {}, "outputs": {}, "results": {}, "replaces": []}}',
-        "[" * 100_000,
-        '{"a": NaN}',
-    ],
-)
-def test_a_damaged_or_hostile_record_is_refused(content, tmp_path, fails, toy_dir, small_configs):
-    (tmp_path / "STAGE.json").write_text(content)
-    code, line = fails("run_all", "--data_dir", toy_dir, "--save_dir", tmp_path, *small_configs)
-    assert code == 2
-    assert "STAGE.json: " in line
-    assert line.count("\n") == 1
-    assert [path.name for path in tmp_path.iterdir()] == ["STAGE.json"]
-
-
-def test_times_and_flags_are_plain_json(analysis, tmp_path):
-    analysis()
-    assert json.loads((tmp_path / "out" / "STAGE.json").read_text())
