@@ -131,8 +131,8 @@ def perform(stage: Stage, *, resume: bool) -> None:
     InputError
         If a checkpoint is there that belongs to other flags or inputs, or an input changed meanwhile.
     """
-    folder, inputs = stage.unfinished, stage.read()
     states = {path: _state(path) for path in stage.inputs()}
+    folder, inputs = stage.unfinished, stage.read()
     begun = _begun(folder)
     if resume and begun is not None:
         if reason := other_flag(begun["flags"], stage.flags) or other_input(begun["inputs"], inputs):
@@ -275,9 +275,9 @@ def check_skipped(stage: Stage) -> None:
     record = records.get(stage.name)
     if record is None:
         files = {path.relative_to(stage.folder).as_posix() for pattern in stage.replaces for path in stage.folder.glob(pattern)}
-        for name, other in records.items():
-            if files & other["outputs"].keys():
-                raise InputError(f"{stage.folder}: {stage.name} cannot be skipped, the files there are those of {name}")
+        owners = [name for name, other in records.items() if files & other["outputs"].keys()]
+        if owners and files <= {output for name in owners for output in records[name]["outputs"]}:
+            raise InputError(f"{stage.folder}: {stage.name} cannot be skipped, the files there are those of {', '.join(owners)}")
         logger.warning("%s: no record of %s, whether it fits cannot be checked", stage.folder, stage.name)
         return
     inputs = fingerprints([path for path in stage.inputs() if path.is_file()], stage.folder)

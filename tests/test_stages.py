@@ -192,6 +192,14 @@ def test_what_is_skipped_must_fit(analysis, fails, toy_copy, small_configs, tmp_
     assert contents(tmp_path / "out") == before
 
 
+def test_scores_of_one_mode_are_not_taken_for_those_of_another(analysis, fails, toy_copy, small_configs, tmp_path):
+    analysis()
+    out = ["--data_dir", toy_copy, "--save_dir", tmp_path / "out", *small_configs]
+    code, line = fails("run_all", "--mode", "ANODE", *out, "--cf_skip_train")
+    assert code == 2
+    assert "likelihood_ratios cannot be skipped, the files there are those of classifier_arrays, classifiers, evaluation" in line
+
+
 def test_new_arrays_and_old_scores_are_not_mixed(analysis, fails, run, toy_copy, small_configs, tmp_path):
     analysis()
     out = ["--data_dir", toy_copy, "--save_dir", tmp_path / "out", *small_configs]
@@ -246,6 +254,8 @@ def test_results_without_a_record_can_be_skipped_to(analysis, caplog, tmp_path):
     analysis()
     (tmp_path / "out" / "STAGE.json").unlink()
     assert analysis("--DE_skip", "--cf_skip_create", "--cf_skip_train")["classifiers"] == "skipped"
+    assert caplog.text.count("whether it fits cannot be checked") == 2
+    analysis("--cf_skip_train")  # the evaluation has a record now, and still whether the rest fits is not known
     assert caplog.text.count("whether it fits cannot be checked") == 2
 
 
