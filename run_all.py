@@ -83,17 +83,15 @@ def main(args: Namespace) -> None:
     """Check what can be checked at once, then do those stages of the mode that are not up to date, and evaluate."""
     from records import locked
     from run_checks import check_run
-    from stages import check_skipped, choose_seed, describe, out_of_date, perform, recorded_seed, recover
+    from stages import check_skipped, choose_seed, describe, out_of_date, perform, recover
 
     save_dir = Path(args.save_dir or f"{args.mode}_results/")
+    args.seed = choose_seed(args.seed, save_dir)
+    stages = plan(args, save_dir)
     if args.dry_run:
-        args.seed = recorded_seed(save_dir) if args.seed is None else args.seed
-        stages = plan(args, save_dir)
         check_run(args, save_dir)
         sys.stdout.write(describe(stages, force=args.force, resume=args.resume))
         return
-    args.seed = choose_seed(args.seed, save_dir)
-    stages = plan(args, save_dir)
     with locked(save_dir):
         recover(save_dir)
         check_run(args, save_dir)

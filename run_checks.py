@@ -20,7 +20,7 @@ WITH_DENSITY_ESTIMATOR = ("CATHODE", "LaCATHODE", "ANODE")
 
 
 def check_run(args: Namespace, save_dir: Path) -> None:
-    """Check configuration, the mode's files and the folder of `run_all.py`'s arguments.
+    """Check the configuration and the files that the mode of `run_all.py`'s arguments needs.
 
     Raises
     ------

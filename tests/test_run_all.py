@@ -18,7 +18,7 @@ import run_ANODE_training
 import run_classifier_data_creation
 import run_classifier_training
 from classifier_training import CONFIG_KEYS
-from command_line import make_parser
+from command_line import make_parser, run_script
 from density_estimation import best_model_paths, load_density_ensemble, log_likelihood_ratio, train_density_estimator
 from evaluation_utils import classic_ANODE_eval, full_single_evaluation, signal_to_background
 from event_source import EventSource, FeatureShift
@@ -294,3 +294,9 @@ def test_copied_results_evaluate_without_a_display(toy_dir, small_configs, tmp_p
     environment = {"PATH": "", "PYTHONPATH": str(ROOT), "HOME": str(tmp_path)}
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, check=True)
     assert (tmp_path / "result_SIC.png").exists()
+
+
+def test_a_dry_run_needs_no_seed(toy_dir, small_configs, tmp_path, capsys):
+    argv = ["--data_dir", str(toy_dir), "--save_dir", str(tmp_path / "out"), *small_configs, "--dry_run"]
+    run_script(run_all.main, "", run_all.FLAGS, argv)
+    assert "density_estimator my_ANODE_model: to do: it has not been done" in capsys.readouterr().out

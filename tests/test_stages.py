@@ -11,6 +11,7 @@ import pytest
 from processes import contents
 
 import stages
+from command_line import run_script
 from evaluation_utils import full_single_evaluation
 from models.persistence import InputError, save_json
 from records import fingerprint, read_records
@@ -260,7 +261,6 @@ def test_results_without_a_record_can_be_skipped_to(analysis, caplog, tmp_path):
 
 
 def test_a_drawn_seed_is_logged_recorded_and_kept(toy_copy, small_configs, tmp_path, caplog):
-    from command_line import run_script
     from run_ANODE_training import FLAGS, main
 
     caplog.set_level(logging.INFO)
