@@ -17,7 +17,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import numpy as np
 import yaml
 
-from models.persistence import InputError, load_array, save_array
+from common.files import InputError, load_array, save_array
 
 logger = logging.getLogger(__name__)
 

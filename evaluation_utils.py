@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from sklearn.metrics import roc_auc_score, roc_curve
 
+from common.files import InputError, load_array
 from data_handler import drop_nan_rows
-from models.epochs import best_epochs
-from models.persistence import InputError, load_array
-from records import check_scored
-from sculpting import background_sculpting as background_sculpting
-from sculpting import sculpting_of_run as sculpting_of_run
+from evaluation.sculpting import background_sculpting as background_sculpting
+from evaluation.sculpting import sculpting_of_run as sculpting_of_run
+from models.training.epochs import best_epochs
+from workflow.records import check_scored
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -274,7 +274,7 @@ def full_single_evaluation(
     """
     import matplotlib.pyplot as plt
 
-    import figures
+    from plots import figures
 
     evaluation = evaluate_scores(*load_test_scores(data_dir, preds_dir, n_ensemble_epochs, extra_signal))
     n_runs = len(evaluation.auc)
@@ -307,7 +307,7 @@ def plot_roc_and_sic(
     InputError
         If a score is not finite, or if there are not as many scores as labels.
     """
-    import figures
+    from plots import figures
 
     named = scores if isinstance(scores, Mapping) else {"scores": scores}
     evaluations = {name: evaluate_scores(values, labels) for name, values in named.items()}
@@ -347,7 +347,7 @@ def compare_on_various_runs(
     """Several runs (of several modes, say) in one figure: median ROC and SIC with 68 % bands; labels must differ."""
     import matplotlib.pyplot as plt
 
-    import figures
+    from plots import figures
 
     evaluations = {
         label: evaluate_scores(*load_test_scores(run_dir, run_dir, n_ensemble_epochs, extra_signal))

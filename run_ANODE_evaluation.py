@@ -14,7 +14,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from command_line import (
+from common.script import (
     DATA_DIR,
     DATASHIFT,
     DEVICE,
@@ -31,7 +31,7 @@ from run_ANODE_training import FLAGS as DENSITY_FLAGS
 from run_ANODE_training import MODEL_FILE_NAME
 
 if TYPE_CHECKING:
-    from stages import Stage
+    from workflow.stages import Stage
 
 FLAGS = [
     DATA_DIR,
@@ -51,7 +51,7 @@ FLAGS = [
 
 def main(args: Namespace) -> None:
     """Load both flows and score the test data."""
-    from stages import choose_seed, run_stage
+    from workflow.stages import choose_seed, run_stage
 
     args.seed = choose_seed(args.seed, Path(args.savedir))
     run_stage(stage(args), resume=False)
@@ -59,14 +59,14 @@ def main(args: Namespace) -> None:
 
 def stage(args: Namespace) -> Stage:
     """ANODE's last stage with these arguments."""
-    from classifier_training import OUTPUTS as SCORES
+    from background.classifiers import OUTPUTS as SCORES
+    from background.densities import CONFIG_KEYS, files_of_best, write_likelihood_ratios
+    from background.lacathode import OUTPUTS as ARRAYS
     from data_handler import read_config
-    from density_estimation import CONFIG_KEYS, files_of_best, write_likelihood_ratios
-    from event_source import EXTRA_SIGNAL, EXTRA_SIGNAL_IN_ONE, TEST_FILES, EventSource, FeatureShift
-    from latent_data import OUTPUTS as ARRAYS
+    from events.regions import EXTRA_SIGNAL, EXTRA_SIGNAL_IN_ONE, TEST_FILES, EventSource, FeatureShift
     from models.flow import ConditionalNormalizingFlow
     from run_ANODE_training import estimator_name
-    from stages import Stage, recorded_flags
+    from workflow.stages import Stage, recorded_flags
 
     shift = FeatureShift(args.datashift, args.random_shift)
     source = EventSource(Path(args.data_dir), shift, args.seed, (args.SR_min, args.SR_max))

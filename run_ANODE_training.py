@@ -13,7 +13,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from command_line import (
+from common.script import (
     DATA_DIR,
     DATASHIFT,
     DEVICE,
@@ -32,7 +32,7 @@ from command_line import (
 )
 
 if TYPE_CHECKING:
-    from stages import Stage
+    from workflow.stages import Stage
 
 MODEL_FILE_NAME = flag(
     "model_file_name", default="my_ANODE_model", metavar="NAME", help="beginning of the density estimator's file names"
@@ -74,7 +74,7 @@ FLAGS = [
 
 def main(args: Namespace) -> None:
     """Read the events and the configuration, then train."""
-    from stages import choose_seed, run_stage
+    from workflow.stages import choose_seed, run_stage
 
     args.seed = choose_seed(args.seed, Path(args.savedir))
     run_stage(stage(args), resume=args.resume)
@@ -82,12 +82,12 @@ def main(args: Namespace) -> None:
 
 def stage(args: Namespace) -> Stage:
     """Stage 2 with these arguments."""
+    from background.densities import CONFIG_KEYS, outputs, train_density_estimator
+    from common.files import InputError
     from data_handler import make_seed, read_config
-    from density_estimation import CONFIG_KEYS, outputs, train_density_estimator
-    from event_source import SIDEBAND, SIGNAL_REGION, EventSource, FeatureShift
+    from events.regions import SIDEBAND, SIGNAL_REGION, EventSource, FeatureShift
     from models.flow import ConditionalNormalizingFlow
-    from models.persistence import InputError
-    from stages import Stage, recorded_flags
+    from workflow.stages import Stage, recorded_flags
 
     if Path(args.model_file_name).name != args.model_file_name:
         raise InputError(f"--model_file_name {args.model_file_name}: a name, not a path; --savedir says which folder")

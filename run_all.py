@@ -34,10 +34,10 @@ import run_ANODE_evaluation as anode_evaluation
 import run_ANODE_training as density
 import run_classifier_data_creation as creation
 import run_classifier_training as training
-from command_line import RESUME, arguments, flag, pick, run_script, switch
+from common.script import RESUME, arguments, flag, pick, run_script, switch
 
 if TYPE_CHECKING:
-    from stages import Stage
+    from workflow.stages import Stage
 
 logger = logging.getLogger(__name__)
 
@@ -81,9 +81,9 @@ FLAGS = [
 
 def main(args: Namespace) -> None:
     """Check what can be checked at once, then do those stages of the mode that are not up to date, and evaluate."""
-    from records import locked
-    from run_checks import check_run
-    from stages import check_skipped, choose_seed, describe, out_of_date, perform, recover
+    from workflow.checks import check_run
+    from workflow.records import locked
+    from workflow.stages import check_skipped, choose_seed, describe, out_of_date, perform, recover
 
     save_dir = Path(args.save_dir or f"{args.mode}_results/")
     args.seed = choose_seed(args.seed, save_dir)
@@ -140,7 +140,7 @@ def plan(args: Namespace, save_dir: Path) -> list[tuple[Stage, bool]]:
 def evaluation(mode: str, save_dir: Path) -> Stage:
     """What is done in the end, always: it takes seconds, and its figures are what the user came for."""
     from evaluation_utils import OUTPUTS
-    from stages import Stage
+    from workflow.stages import Stage
 
     def inputs() -> list[Path]:
         return [
@@ -156,8 +156,8 @@ def evaluate(mode: str, save_dir: Path, figures_dir: Path) -> dict[str, Any]:
     """Draw ROC, SIC and the background's sculpting, and say how well the signal was found."""
     import numpy as np
 
+    from common.files import InputError
     from evaluation_utils import full_single_evaluation, sculpting_of_run
-    from models.persistence import InputError
 
     figure = "result_SIC.png"
     result = full_single_evaluation(save_dir, save_dir, savefig=figures_dir / figure, return_all=True, label=mode)

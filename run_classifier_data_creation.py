@@ -16,7 +16,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from command_line import (
+from common.script import (
     DATA_DIR,
     DATASHIFT,
     DEVICE,
@@ -37,9 +37,9 @@ from run_ANODE_training import FLAGS as DENSITY_FLAGS
 from run_ANODE_training import MODEL_FILE_NAME
 
 if TYPE_CHECKING:
-    from classifier_data import BackgroundSamples
-    from event_source import EventSource
-    from stages import Stage
+    from background.arrays import BackgroundSamples
+    from events.regions import EventSource
+    from workflow.stages import Stage
 
 FLAGS = [
     flag(
@@ -102,7 +102,7 @@ FLAGS = [
 
 def main(args: Namespace) -> None:
     """Choose the background of the mode, mix, preprocess, write."""
-    from stages import choose_seed, run_stage
+    from workflow.stages import choose_seed, run_stage
 
     args.seed = choose_seed(args.seed, Path(args.savedir))
     run_stage(stage(args), resume=False)
@@ -110,14 +110,14 @@ def main(args: Namespace) -> None:
 
 def stage(args: Namespace) -> Stage:
     """Stage 3 with these arguments."""
-    import event_source as events
+    from background.densities import CONFIG_KEYS
+    from background.lacathode import OUTPUTS
+    from common.files import InputError
     from data_handler import read_config
-    from density_estimation import CONFIG_KEYS
-    from latent_data import OUTPUTS
+    from events import regions as events
     from models.flow import ConditionalNormalizingFlow
-    from models.persistence import InputError
     from run_ANODE_training import estimator_name
-    from stages import Stage, recorded_flags
+    from workflow.stages import Stage, recorded_flags
 
     if sum((args.supervised, args.idealized_AD, args.CWoLa, args.latent)) > 1:
         raise InputError("only one of --supervised, --idealized_AD, --CWoLa and --latent can be asked for")
@@ -152,8 +152,8 @@ def stage(args: Namespace) -> Stage:
 
 
 def _create(args: Namespace, source: EventSource, config: dict[str, Any], folder: Path) -> dict[str, Any]:
-    import classifier_data as mixing
-    from latent_data import write_latent_arrays
+    from background import arrays as mixing
+    from background.lacathode import write_latent_arrays
 
     if args.latent:
         return write_latent_arrays(
@@ -188,7 +188,7 @@ def _n_best(args: Namespace) -> int:
 
 
 def _estimator_files(args: Namespace) -> list[Path]:
-    from density_estimation import check_same_training, files_of_best
+    from background.densities import check_same_training, files_of_best
 
     if not args.ANODE_models:
         return files_of_best(Path(args.savedir), args.model_file_name, _n_best(args))
@@ -201,13 +201,13 @@ def _models(args: Namespace) -> list[Path]:
         return [Path(path) for path in args.ANODE_models]
     if args.external_samples:
         return []
-    from density_estimation import best_model_paths
+    from background.densities import best_model_paths
 
     return best_model_paths(Path(args.savedir), args.model_file_name, _n_best(args))
 
 
 def _samples(args: Namespace, config: dict[str, Any]) -> BackgroundSamples:
-    from classifier_data import BackgroundSamples
+    from background.arrays import BackgroundSamples
 
     return BackgroundSamples(
         models=_models(args),

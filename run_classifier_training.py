@@ -14,7 +14,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from command_line import (
+from common.script import (
     DEVICE,
     NO_EXTRA_SIGNAL,
     RESUME,
@@ -30,8 +30,8 @@ from command_line import (
 )
 
 if TYPE_CHECKING:
-    from classifier_training import ClassifierInput
-    from stages import Stage
+    from background.classifiers import ClassifierInput
+    from workflow.stages import Stage
 
 FLAGS = [
     flag("epochs", type=positive_int, default=100, metavar="N", help="passes over the training events"),
@@ -73,7 +73,7 @@ FLAGS = [
 
 def main(args: Namespace) -> None:
     """Read the arrays and the configuration, then train and score."""
-    from stages import choose_seed, run_stage
+    from workflow.stages import choose_seed, run_stage
 
     args.seed = choose_seed(args.seed, Path(args.savedir))
     run_stage(stage(args), resume=args.resume)
@@ -81,11 +81,11 @@ def main(args: Namespace) -> None:
 
 def stage(args: Namespace) -> Stage:
     """Stage 4 with these arguments."""
-    from classifier_training import CONFIG_KEYS, OUTPUTS, average_scores, load_classifier_arrays
+    from background.classifiers import CONFIG_KEYS, OUTPUTS, average_scores, load_classifier_arrays
+    from background.lacathode import latent_folder, latent_folders
     from data_handler import read_config, writable_folder
-    from latent_data import latent_folder, latent_folders
     from models.classifier import NeuralNetworkClassifier
-    from stages import Stage, recorded_flags
+    from workflow.stages import Stage, recorded_flags
 
     config, data_dir = read_config(Path(args.config_file), NeuralNetworkClassifier, CONFIG_KEYS), Path(args.data_dir)
 
@@ -114,7 +114,7 @@ def stage(args: Namespace) -> Stage:
 
 
 def _train(args: Namespace, config: dict[str, Any], arrays: ClassifierInput, savedir: Path) -> dict[str, Any]:
-    from classifier_training import train_classifiers
+    from background.classifiers import train_classifiers
     from data_handler import make_seed
 
     return train_classifiers(

@@ -12,10 +12,10 @@ from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from command_line import DEVICE, SEED, SR_MAX, SR_MIN, VERBOSE, finite_float, flag, run_script, switch
+from common.script import DEVICE, SEED, SR_MAX, SR_MIN, VERBOSE, finite_float, flag, run_script, switch
 
 if TYPE_CHECKING:
-    from stages import Stage
+    from workflow.stages import Stage
 
 FLAGS = [
     flag(
@@ -50,7 +50,7 @@ FLAGS = [
 
 def main(args: Namespace) -> None:
     """Read, separate, write."""
-    from stages import choose_seed, run_stage
+    from workflow.stages import choose_seed, run_stage
 
     args.seed = choose_seed(args.seed, Path(args.outdir))
     run_stage(stage(args), resume=False)
@@ -58,8 +58,8 @@ def main(args: Namespace) -> None:
 
 def stage(args: Namespace) -> Stage:
     """Stage 1 with these arguments."""
-    from lhco_events import OUTPUTS, check_exists, prepare_lhco
-    from stages import Stage, recorded_flags
+    from events.lhco import OUTPUTS, check_exists, prepare_lhco
+    from workflow.stages import Stage, recorded_flags
 
     default_extra = next(f.default for f in FLAGS if f.name == "extra_bkg_file")
     features, extra = Path(args.features_file), Path(args.extra_bkg_file)

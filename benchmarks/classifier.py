@@ -12,18 +12,19 @@ import sys
 import time
 from pathlib import Path
 
-import common
 import numpy as np
 import torch
+
+import common
 
 N_RUNS = 10
 
 
 def arrays(folder: Path):
     """The arrays of stage 3 in the idealized mode, balanced weights, and the test events."""
-    import classifier_data as mixing
-    from classifier_training import event_weights
-    from event_source import EventSource, FeatureShift
+    from background import arrays as mixing
+    from background.classifiers import event_weights
+    from events.regions import EventSource, FeatureShift
 
     source = EventSource(folder, FeatureShift(), 1, (3.3, 3.7), separate_val_set=True)
     mixed = mixing.preprocess(mixing.mix_idealized(source, True, True, False), use_logit=False, fiducial_cut=False)
@@ -34,7 +35,7 @@ def arrays(folder: Path):
 def work(kind: str, folder: Path, epochs: int, n_baseline: int, seed: int) -> None:
     """One side of the comparison, in a process of its own."""
     from evaluation_utils import evaluate_scores
-    from models.epochs import best_epochs
+    from models.training.epochs import best_epochs
 
     train, val, X_test, labels = arrays(folder)
     torch.manual_seed(seed)

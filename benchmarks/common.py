@@ -34,7 +34,7 @@ def parser(description: str) -> ArgumentParser:
 
 def separate(features_file: str, extra_bkg_file: str, outdir: Path, seed: int) -> None:
     """Stage 1, if it has not been run into `outdir` already."""
-    from lhco_events import prepare_lhco
+    from events.lhco import prepare_lhco
 
     if not (outdir / "mjj_spectrum.png").exists():
         prepare_lhco(Path(features_file), Path(extra_bkg_file), outdir, s_over_b=-1, sr_range=(3.3, 3.7), seed=seed)

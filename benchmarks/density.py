@@ -12,17 +12,18 @@ import sys
 import time
 from pathlib import Path
 
-import common
 import numpy as np
 import torch
+
+import common
 
 N_SAMPLES, N_TIMED = 100_000, 400_000
 
 
 def events(folder: Path):
     """Training and validation features and masses in the flow's space, the true SR background, and the preprocessing."""
-    from density_estimation import DensityPreprocessing
-    from event_source import EventSource, FeatureShift
+    from background.densities import DensityPreprocessing
+    from events.regions import EventSource, FeatureShift
 
     source = EventSource(folder, FeatureShift(), 1, (3.3, 3.7), separate_val_set=True)
     train, val = source.sideband()
@@ -82,9 +83,9 @@ def work(kind: str, folder: Path, epochs: int, seed: int) -> None:
         return
 
     import run_ANODE_training as stage
-    from command_line import arguments
+    from background.densities import CONFIG_KEYS, default_batch_size
+    from common.script import arguments
     from data_handler import read_config
-    from density_estimation import CONFIG_KEYS, default_batch_size
     from models.flow import ConditionalNormalizingFlow
 
     args = arguments(stage.FLAGS)

@@ -16,9 +16,10 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import common
 import h5py
 import numpy as np
+
+import common
 
 SPLIT = ["--separate_val_set", "--no_extra_signal"]
 CREATION = [*SPLIT, "--realistic_conditional", "--oversampling", "--no_logit"]
@@ -27,7 +28,7 @@ IMPORTS = "import matplotlib.pyplot, torch, classifier_training, density_estimat
 SCORING = """
 import sys, time, numpy as np
 from models.classifier import NeuralNetworkClassifier
-from classifier_training import weight_path
+from background.classifiers import weight_path
 classifier = NeuralNetworkClassifier(n_runs=10).load_weights(weight_path(sys.argv[1], 0))
 X = np.random.default_rng(0).normal(size=(1_000_000, 4)).astype(np.float32)
 start = time.perf_counter()

@@ -13,9 +13,10 @@ import time
 from pathlib import Path
 
 import baseline
-import common
 import numpy as np
 import torch
+
+import common
 
 N_RUNS = 10
 
@@ -32,9 +33,9 @@ class BaselineSamples:
         """Train on the sideband, or take the epochs that `density.py` left; sample at masses drawn as in the project [n, 1 + d]."""
         from density import events
 
-        from classifier_data import sample_masses
+        from background.arrays import sample_masses
         from data_handler import make_rng
-        from models.epochs import best_epochs
+        from models.training.epochs import best_epochs
 
         (X, m), (X_val, m_val), _, scaler = events(source.data_dir)
         if self.kept.exists():
@@ -65,11 +66,11 @@ def main() -> None:
     parser.add_argument("--cf_epochs", type=int, default=100, metavar="N", help="epochs of every classifier (default 100)")
     parser.add_argument("--n_runs", type=int, default=3, metavar="N", help="classifiers (default 3)")
     args = parser.parse_args()
-    import classifier_data as mixing
-    from classifier_training import event_weights
+    from background import arrays as mixing
+    from background.classifiers import event_weights
     from evaluation_utils import evaluate_scores
-    from event_source import EventSource, FeatureShift
-    from models.epochs import best_epochs
+    from events.regions import EventSource, FeatureShift
+    from models.training.epochs import best_epochs
 
     folder = Path(args.work_dir) / "separated_data"
     common.separate(args.features_file, args.extra_bkg_file, folder, 1)

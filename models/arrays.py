@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.sparse import issparse
 
-from models.persistence import InputError
+from common.files import InputError
 
 if TYPE_CHECKING:
     import torch

@@ -15,9 +15,9 @@ from sklearn.utils.multiclass import check_classification_targets
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from models.arrays import RandomState, as_matrix, as_seed, member_generators
-from models.checkpoints import Checkpoint
-from models.trained_epochs import TrainedEpochs
-from models.training import TrainingPlan, train_members
+from models.training.checkpoints import Checkpoint
+from models.training.estimator import TrainedEpochs
+from models.training.loop import TrainingPlan, train_members
 
 CHUNK = 1024  # events whose activations, for ten members, stay in cache
 LARGEST_STACK = 2 * 10**7  # weights
@@ -206,7 +206,7 @@ class NeuralNetworkClassifier(ClassifierMixin, TrainedEpochs):
             Only the relative size counts: weights are scaled to mean 1, after balancing the classes where that is asked for.
         on_epoch : callable, optional
             Called after every epoch with its number, this estimator (in that epoch's state) and the validation losses [n_runs].
-        checkpoint : models.checkpoints.Checkpoint, optional
+        checkpoint : models.training.checkpoints.Checkpoint, optional
             Where the training is kept, and goes on from if it was interrupted; events, parameters and seed must be the same then.
 
         Raises

@@ -14,7 +14,7 @@ from sklearn.exceptions import NotFittedError
 from tqdm import tqdm
 
 from models.arrays import RandomState, as_generator, as_matrix
-from models.epochs import DIVERGED, best_epochs
+from models.training.epochs import DIVERGED, best_epochs
 
 
 class EnsembleModel(BaseEstimator):

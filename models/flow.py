@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from sklearn.base import TransformerMixin
 
+from common.files import InputError
 from models.arrays import RandomState, as_generator, as_matrix, as_seed, member_generators
 from models.autoregressive import Affine, BatchNorm, Spline, StackedFlow
-from models.checkpoints import Checkpoint
-from models.epochs import DIVERGED, best_epochs
-from models.persistence import InputError
-from models.trained_epochs import TrainedEpochs
-from models.training import TrainingPlan, by_autograd, compiler_works, train_members
+from models.training.checkpoints import Checkpoint
+from models.training.epochs import DIVERGED, best_epochs
+from models.training.estimator import TrainedEpochs
+from models.training.loop import TrainingPlan, by_autograd, compiler_works, train_members
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ class ConditionalNormalizingFlow(TransformerMixin, TrainedEpochs):
     num_bins, tail_bound : int, float
         Of the splines, which are the identity beyond `tail_bound`.
     lr, weight_decay, schedule, gradient_clip, averaging, batch_size, drop_last
-        How it is trained, see `models.training.TrainingPlan`; `schedule` is "one_cycle" or "constant".
+        How it is trained, see `models.training.state.TrainingPlan`; `schedule` is "one_cycle" or "constant".
     epochs : int or None
         None trains until the patience is used up.
     early_stopping, patience : bool, int
@@ -168,7 +168,7 @@ class ConditionalNormalizingFlow(TransformerMixin, TrainedEpochs):
             Validation events; without them the share `val_split` of X is held out.
         on_epoch : callable, optional
             Called after every epoch with its number, the module in that epoch's state, and the validation loss.
-        checkpoint : models.checkpoints.Checkpoint, optional
+        checkpoint : models.training.checkpoints.Checkpoint, optional
             Where the training is kept, and goes on from if it was interrupted; events, parameters and seed must be the same then.
 
         Raises

@@ -13,8 +13,8 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import check_is_fitted
 
+from common.files import InputError
 from models.arrays import RandomState, as_matrix
-from models.persistence import InputError
 
 
 class LogitScaler(TransformerMixin, BaseEstimator):

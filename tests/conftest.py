@@ -87,7 +87,7 @@ def small_configs(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 @pytest.fixture
 def run() -> Callable[..., None]:
     """Run a script of the project in this process: run("run_all", "--mode", "CWoLa")."""
-    from command_line import run_script
+    from common.script import run_script
 
     def run_one(script: str, *argv: object) -> None:
         module = importlib.import_module(script)

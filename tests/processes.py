@@ -26,12 +26,12 @@ LIBRARIES = (
     "torch",
     "torch._dynamo",
     "matplotlib.backends.backend_agg",
-    "run_checks",
-    "lhco_events",
-    "density_estimation",
-    "latent_data",
-    "classifier_training",
-    "stages",
+    "workflow.checks",
+    "events.lhco",
+    "background.densities",
+    "background.lacathode",
+    "background.classifiers",
+    "workflow.stages",
 )
 
 
@@ -55,11 +55,11 @@ class Script:
 
 
 def _run(answer: Connection, script: str, argv: Sequence[str], largest_file: int | None, checkpoint_seconds: float) -> None:
-    import models.checkpoints
-    from command_line import run_script
+    from common.script import run_script
+    from models.training import checkpoints
 
     sys.stderr = io.StringIO()
-    models.checkpoints.SECONDS_BETWEEN_CHECKPOINTS = checkpoint_seconds
+    checkpoints.SECONDS_BETWEEN_CHECKPOINTS = checkpoint_seconds
     if largest_file is not None:  # as on a full disk, writing more is an error
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))

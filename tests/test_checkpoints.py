@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-import models.checkpoints
-from models.checkpoints import Checkpoint, Interrupted
+from common.files import InputError
 from models.classifier import NeuralNetworkClassifier
 from models.flow import ConditionalNormalizingFlow
-from models.persistence import InputError
-from models.training_state import TrainingState
+from models.training import checkpoints
+from models.training.checkpoints import Checkpoint, Interrupted
+from models.training.state import TrainingState
 
 RNG = np.random.default_rng(0)
 M = RNG.uniform(-1, 1, size=(1500, 1))
@@ -48,7 +48,7 @@ def interrupted(monkeypatch, after: int, fit) -> None:
 
     with monkeypatch.context() as patch:
         patch.setattr(TrainingState, "take_step", take_some_steps)
-        patch.setattr(models.checkpoints, "SECONDS_BETWEEN_CHECKPOINTS", 0)
+        patch.setattr(checkpoints, "SECONDS_BETWEEN_CHECKPOINTS", 0)
         with pytest.raises(Stop):
             fit()
 

@@ -9,10 +9,10 @@ import pytest
 from conftest import SR, toy_background, toy_signal
 from scipy.stats import ks_2samp
 
-import classifier_data as mixing
-from classifier_data import ClassifierArrays, preprocess, sample_finite, sample_masses, share_out, warn_of_extrapolation
-from event_source import EventSource, FeatureShift
-from models.persistence import InputError
+from background import arrays as mixing
+from background.arrays import ClassifierArrays, preprocess, sample_finite, sample_masses, share_out, warn_of_extrapolation
+from common.files import InputError
+from events.regions import EventSource, FeatureShift
 
 
 @pytest.fixture

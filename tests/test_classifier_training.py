@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from classifier_training import event_weights
-from models.persistence import InputError
+from background.classifiers import event_weights
+from common.files import InputError
 
 
 def test_balanced_weights_give_both_classes_the_same_sum():

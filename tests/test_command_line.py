@@ -6,9 +6,9 @@ from argparse import Namespace
 
 import pytest
 
-from command_line import VERBOSE, run_script
-from models.checkpoints import Interrupted
-from models.persistence import InputError, MachineError
+from common.files import InputError, MachineError
+from common.script import VERBOSE, run_script
+from models.training.checkpoints import Interrupted
 
 FAULTS = [
     (InputError("bad x.npy"), 2, "error: bad x.npy"),

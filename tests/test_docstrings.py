@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 
 MODULES = (
-    "classifier_training",
-    "density_estimation",
+    "background.classifiers",
+    "background.densities",
     "evaluation_utils",
-    "lhco_events",
+    "events.lhco",
     "models.classifier",
-    "models.epochs",
+    "models.training.epochs",
     "models.flow",
     "models.scalers",
-    "sculpting",
+    "evaluation.sculpting",
 )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from common.files import InputError
 from evaluation_utils import (
     Evaluation,
     compare_on_various_runs,
@@ -15,7 +16,6 @@ from evaluation_utils import (
     sic_curve,
     tprs_fprs_sics,
 )
-from models.persistence import InputError
 
 # Ten events in the order of falling score: S S B S B S B B B B
 SCORES = np.array([0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.15, 0.1])

@@ -74,7 +74,7 @@ def sampling(refused, toy_dir, small_configs, tmp_path):
 @pytest.fixture(scope="module")
 def trained(toy_dir, small_configs, tmp_path_factory):
     """A folder with a trained density estimator."""
-    from command_line import run_script
+    from common.script import run_script
     from run_ANODE_training import FLAGS, main
 
     folder = tmp_path_factory.mktemp("trained")

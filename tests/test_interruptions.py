@@ -14,7 +14,7 @@ import pytest
 from conftest import ROOT
 from processes import contents, server, start, wait_for
 
-from records import read_records
+from workflow.records import read_records
 
 SAMPLE = ROOT / "sample_data"
 TRAINED = "run_ANODE_training"

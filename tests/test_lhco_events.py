@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 from conftest import ROOT
 
-import lhco_events
+from common.files import InputError
 from data_handler import make_rng
-from lhco_events import COLUMNS, read_lhco_file, separate
-from models.persistence import InputError
+from events import lhco as lhco_events
+from events.lhco import COLUMNS, read_lhco_file, separate
 
 SAMPLE = ROOT / "sample_data" / "events.features.h5"
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
+from common.files import save_weights
 from models.arrays import member_generators
 from models.classifier import NeuralNetworkClassifier, losses_and_gradients_of, losses_of
-from models.persistence import save_weights
-from models.training_state import flatten_parameters
+from models.training.state import flatten_parameters
 
 SETTINGS = {"n_inputs": 2, "layers": (16, 16), "epochs": 6, "random_state": 3}
 

@@ -7,8 +7,8 @@ import logging
 import numpy as np
 import pytest
 
-from models.epochs import best_epochs
 from models.flow import ConditionalNormalizingFlow
+from models.training.epochs import best_epochs
 
 
 def test_lowest_first():

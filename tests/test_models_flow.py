@@ -9,12 +9,12 @@ import pytest
 import torch
 
 import models.flow
+from common.files import InputError, save_weights
 from models.arrays import member_generators
 from models.ensembles import EnsembleModel
 from models.flow import ConditionalNormalizingFlow
-from models.persistence import InputError, save_weights
 from models.scalers import ExtPipeline, make_scaler
-from models.training import TrainingPlan, compiler_works, train_members
+from models.training.loop import TrainingPlan, compiler_works, train_members
 
 SMALL = {
     "num_blocks": 3, "num_hidden": 16, "epochs": 3, "batch_size": 128, "lr": 3e-3, "schedule": "one_cycle", "random_state": 5

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from models.persistence import InputError
+from common.files import InputError
 from models.scalers import LogitScaler, make_scaler, scaler_from_dict, scaler_to_dict
 
 X = np.random.default_rng(0).gamma(2, size=(500, 3)) * [1, 10, 0.1]

@@ -9,9 +9,9 @@ import pytest
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
-from classifier_data import DATA, SAMPLE, SAMPLE_LABEL, tag
+from background.arrays import DATA, SAMPLE, SAMPLE_LABEL, tag
+from common.files import save_array
 from evaluation_utils import evaluate_scores, load_test_scores
-from models.persistence import save_array
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOK = ROOT / "plotting_notebook.ipynb"

@@ -16,15 +16,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as nst
 
-from classifier_data import ClassifierArrays, preprocess, tag
+from background.arrays import ClassifierArrays, preprocess, tag
+from background.densities import CONFIG_KEYS, DensityPreprocessing
+from common.files import InputError, load_array, load_json, load_weights, save_array, save_json, save_weights
 from data_handler import load_events, read_config
-from density_estimation import CONFIG_KEYS, DensityPreprocessing
-from event_source import FeatureShift
-from lhco_events import read_lhco_file
+from events.lhco import read_lhco_file
+from events.regions import FeatureShift
 from models.flow import ConditionalNormalizingFlow
-from models.persistence import InputError, load_array, load_json, load_weights, save_array, save_json, save_weights
 from models.scalers import ExtStandardScaler, LogitScaler, make_scaler, scaler_from_dict, scaler_to_dict
-from records import read_records
+from workflow.records import read_records
 
 settings.register_profile("here", max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("here")

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from records import locked
+from workflow.records import locked
 
 
 def test_a_lock_is_released_and_leaves_nothing(tmp_path):

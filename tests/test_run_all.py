@@ -17,15 +17,16 @@ import run_all
 import run_ANODE_training
 import run_classifier_data_creation
 import run_classifier_training
-from classifier_training import CONFIG_KEYS
-from command_line import make_parser, run_script
-from density_estimation import best_model_paths, load_density_ensemble, log_likelihood_ratio, train_density_estimator
+from background.classifiers import CONFIG_KEYS
+from background.densities import best_model_paths, load_density_ensemble, log_likelihood_ratio, train_density_estimator
+from common.script import make_parser, run_script
 from evaluation_utils import classic_ANODE_eval, full_single_evaluation, signal_to_background
-from event_source import EventSource, FeatureShift
+from events.regions import EventSource, FeatureShift
 from models.classifier import NeuralNetworkClassifier
-from models.epochs import best_epochs
 from models.scalers import ExtPipeline, make_scaler
+from models.training.epochs import best_epochs
 
+ROOMS = ("common", "models", "events", "background", "evaluation", "plots", "workflow", "sk_cathode")
 DEFAULTS = {
     "CATHODE": ["--cf_realistic_conditional", "--cf_oversampling", "--cf_no_logit", "--cf_use_class_weights", "--cf_save_model"],
     "LaCATHODE": ["--cf_use_class_weights", "--cf_save_model"],
@@ -214,7 +215,7 @@ def test_any_number_of_features(n_features, tmp_path, small_configs, run):
 
 def test_anode_ratio_is_one_without_signal():
     """Two flows that work in different spaces, one with logit and one without, describe the same density: log ratio 0, narrow."""
-    from density_estimation import DensityPreprocessing
+    from background.densities import DensityPreprocessing
     from models.flow import ConditionalNormalizingFlow
 
     rng = np.random.default_rng(0)
@@ -276,7 +277,7 @@ def test_help_from_the_shell_needs_no_heavy_import(script):
 
 
 def test_no_print_and_no_pickle_in_the_library():
-    for path in [*ROOT.glob("*.py"), *ROOT.glob("models/*.py")]:
+    for path in [*ROOT.glob("*.py"), *(path for room in ROOMS for path in ROOT.glob(f"{room}/**/*.py"))]:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call):
                 assert getattr(node.func, "id", "") != "print", path

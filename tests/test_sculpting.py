@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from scipy.stats import kstest
 
-from classifier_data import DATA, tag
+from background.arrays import DATA, tag
+from common.files import InputError, save_array
+from evaluation.sculpting import natural_number
 from evaluation_utils import background_sculpting, sculpting_of_run
-from models.persistence import InputError, save_array
-from sculpting import natural_number
 
 
 def test_p_values_of_an_independent_score_are_uniform():

@@ -13,8 +13,8 @@ from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import check_estimator
 
+from common.files import InputError
 from models.arrays import as_matrix
-from models.persistence import InputError
 from sk_cathode.classifier_models.neural_network_classifier import NeuralNetworkClassifier
 from sk_cathode.generative_models.conditional_normalizing_flow_torch import ConditionalNormalizingFlow
 from sk_cathode.utils.ensembling_utils import EnsembleModel, EpochEnsembleModel

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from processes import contents
 
-import stages
-from command_line import run_script
+from common.files import InputError, save_json
+from common.script import run_script
 from evaluation_utils import full_single_evaluation
-from models.persistence import InputError, save_json
-from records import fingerprint, read_records
-from stages import Stage, perform, recover
+from workflow import stages
+from workflow.records import fingerprint, read_records
+from workflow.stages import Stage, perform, recover
 
 NAMES = ["density_estimator my_ANODE_model", "classifier_arrays", "classifiers"]
 
@@ -278,7 +278,7 @@ def test_a_drawn_seed_is_logged_recorded_and_kept(toy_copy, small_configs, tmp_p
 
 def test_resume_refuses_other_flags_and_other_events(run, fails, toy_copy, small_configs, tmp_path, monkeypatch, caplog):
     """A training that ended in its middle, here because of a fault, goes on with what it was begun with and nothing else."""
-    import density_estimation
+    from background import densities as density_estimation
 
     caplog.set_level(logging.INFO)
     argv = [

@@ -17,7 +17,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from command_line import SEED, VERBOSE, finite_float, flag, run_script  # noqa: E402
+from common.script import SEED, VERBOSE, finite_float, flag, run_script  # noqa: E402
 from run_data_preparation_LHCORD import FLAGS as STAGE_FLAGS  # noqa: E402
 
 FLAGS = [
@@ -37,8 +37,8 @@ FLAGS = [
 
 def main(args: Namespace) -> None:
     """Read, separate, write."""
-    from lhco_events import OUTPUTS, prepare_demo
-    from stages import Stage, choose_seed, recorded_flags, run_stage
+    from events.lhco import OUTPUTS, prepare_demo
+    from workflow.stages import Stage, choose_seed, recorded_flags, run_stage
 
     args.seed = choose_seed(args.seed, Path(args.outdir))
     features = Path(args.features_file)

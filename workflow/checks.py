@@ -5,16 +5,16 @@ from __future__ import annotations
 from argparse import Namespace
 from pathlib import Path
 
-import classifier_training
-import density_estimation
-from classifier_data import load_external_samples
+from background import classifiers as classifier_training
+from background import densities as density_estimation
+from background.arrays import load_external_samples
+from common.files import InputError
 from data_handler import missing_files, read_config
 from evaluation_utils import MIN_BACKGROUND
-from event_source import EventSource, FeatureShift
+from events.regions import EventSource, FeatureShift
 from models.arrays import pick_device
 from models.classifier import NeuralNetworkClassifier
 from models.flow import ConditionalNormalizingFlow
-from models.persistence import InputError
 
 WITH_DENSITY_ESTIMATOR = ("CATHODE", "LaCATHODE", "ANODE")
 

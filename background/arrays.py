@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 from scipy.special import expit, logit
 
-import figures
+from common.files import InputError, load_array
 from data_handler import drop_nan_rows, make_rng, save_arrays, writable_folder
-from event_source import EventSource
-from models.persistence import InputError, load_array
+from events.regions import EventSource
 from models.scalers import ExtPipeline, LogitScaler, make_scaler
+from plots import figures
 
 logger = logging.getLogger(__name__)
 
@@ -274,7 +274,7 @@ class BackgroundSamples:
         """Background events [n, 1 + d]: m_JJ (TeV) and physical features."""
         if self.external:
             return load_external_samples(self.external, n_features, source.sr_range)
-        from density_estimation import load_density_ensemble, training_range
+        from background.densities import load_density_ensemble, training_range
 
         ensemble = load_density_ensemble(self.models, self.config, n_features, source.shift, self.device, self.use_logit)
         rng = make_rng(source.seed, "samples")

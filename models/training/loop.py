@@ -19,8 +19,8 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from models.checkpoints import Checkpoint
-from models.training_state import TrainingPlan, TrainingState
+from models.training.checkpoints import Checkpoint
+from models.training.state import TrainingPlan, TrainingState
 
 logger = logging.getLogger(__name__)
 

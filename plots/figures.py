@@ -11,11 +11,11 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from models.persistence import write_whole
+from common.files import write_whole
 
 if TYPE_CHECKING:
+    from evaluation.sculpting import Sculpting
     from evaluation_utils import Evaluation
-    from sculpting import Sculpting
 
 MASS_LABEL = r"$m_{JJ}$ (TeV)"
 BASELINE_LABELS = (r"$m_{J1}$ (TeV)", r"$\Delta m_J$ (TeV)", r"$\tau_{21}^{J1}$", r"$\tau_{21}^{J2}$")

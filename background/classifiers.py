@@ -10,15 +10,15 @@ from typing import Any
 
 import numpy as np
 
-import figures
+from common.files import InputError, load_array, save_array, save_weights
 from data_handler import drop_nan_rows, save_arrays, writable_folder
 from evaluation_utils import OUTPUTS as EVALUATED
 from evaluation_utils import minimum_val_loss_model_evaluation
 from models.arrays import pick_device
-from models.checkpoints import CHECKPOINT, Checkpoint
 from models.classifier import NeuralNetworkClassifier
-from models.epochs import best_epochs
-from models.persistence import InputError, load_array, save_array, save_weights
+from models.training.checkpoints import CHECKPOINT, Checkpoint
+from models.training.epochs import best_epochs
+from plots import figures
 
 logger = logging.getLogger(__name__)
 

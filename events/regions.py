@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from common.files import InputError
 from data_handler import load_events, make_rng, missing_files
-from models.persistence import InputError
 
 logger = logging.getLogger(__name__)
 

@@ -15,8 +15,8 @@ from importlib.metadata import version
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from common.files import InputError, MachineError, load_json
 from data_handler import writable_folder
-from models.persistence import InputError, MachineError, load_json
 
 logger = logging.getLogger(__name__)
 

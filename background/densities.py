@@ -12,17 +12,17 @@ from typing import Any
 import numpy as np
 import torch
 
-import figures
-from classifier_data import DATA, tag
+from background.arrays import DATA, tag
+from common.files import InputError, load_array, load_json, save_json, save_weights
 from data_handler import save_arrays
-from event_source import EventSource, FeatureShift
+from events.regions import EventSource, FeatureShift
 from models.arrays import pick_device
-from models.checkpoints import CHECKPOINT, Checkpoint
 from models.ensembles import EnsembleModel
-from models.epochs import DIVERGED, best_epochs
 from models.flow import ConditionalNormalizingFlow
-from models.persistence import InputError, load_array, load_json, save_json, save_weights
 from models.scalers import ExtPipeline, make_scaler, scaler_from_dict, scaler_to_dict
+from models.training.checkpoints import CHECKPOINT, Checkpoint
+from models.training.epochs import DIVERGED, best_epochs
+from plots import figures
 
 MIN_STEPS_PER_EPOCH = 40
 LARGEST_LOG = 700.0  # exp of it is still a float64

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from models.persistence import InputError, load_tensors, save_tensors
+from common.files import InputError, load_tensors, save_tensors
 
 CHECKPOINT = ".checkpoint"  # name of the file, hidden in the folder of the training
 SECONDS_BETWEEN_CHECKPOINTS = 30.0

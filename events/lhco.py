@@ -12,9 +12,9 @@ import h5py
 import numpy as np
 from tqdm import tqdm
 
-import figures
+from common.files import InputError
 from data_handler import drop_nan_rows, make_rng, save_arrays, writable_folder
-from models.persistence import InputError
+from plots import figures
 
 logger = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 
-from figures import BASELINE_LABELS
+from plots.figures import BASELINE_LABELS
 
 N_BINS = 30
 MIN_EVENTS = 5  # of both samples together, for a pull that means something

@@ -11,9 +11,9 @@ import torch
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 
+from common.files import InputError, load_array, load_weights, save_array, save_weights
 from models.arrays import member_generators, pick_device
-from models.epochs import DIVERGED, best_epochs
-from models.persistence import InputError, load_array, load_weights, save_array, save_weights
+from models.training.epochs import DIVERGED, best_epochs
 
 
 class TrainedEpochs(BaseEstimator, ABC):

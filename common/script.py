@@ -160,7 +160,7 @@ def run_script(
 
 
 def _log(verbose: bool) -> None:
-    from records import VERSIONS_OF
+    from workflow.records import VERSIONS_OF
 
     logging.basicConfig(
         level=logging.DEBUG if verbose else logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -172,8 +172,8 @@ def _log(verbose: bool) -> None:
 
 
 def _run(main: Callable[[argparse.Namespace], None], args: argparse.Namespace) -> None:
-    from models.checkpoints import Interrupted, signals_interrupt
-    from models.persistence import InputError, MachineError
+    from common.files import InputError, MachineError
+    from models.training.checkpoints import Interrupted, signals_interrupt
 
     try:
         with signals_interrupt():

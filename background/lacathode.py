@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from classifier_data import ClassifierArrays, mix, share_out, write_classifier_arrays
+from background.arrays import ClassifierArrays, mix, share_out, write_classifier_arrays
+from background.densities import load_density_ensemble
+from common.files import InputError
 from data_handler import make_rng
-from density_estimation import load_density_ensemble
-from event_source import EventSource
-from figures import MASS_LABEL
-from models.persistence import InputError
+from events.regions import EventSource
 from models.scalers import ExtPipeline
+from plots.figures import MASS_LABEL
 
 logger = logging.getLogger(__name__)
 

@@ -14,8 +14,8 @@ import numpy as np
 from scipy.spatial.distance import jensenshannon
 from scipy.stats import chi2
 
-from models.persistence import InputError, load_array, save_json
-from records import check_scored
+from common.files import InputError, load_array, save_json
+from workflow.records import check_scored
 
 SHARES = (0.2, 0.05, 0.01, 0.001)
 MAX_BINS = 40
@@ -144,7 +144,7 @@ def sculpting_of_run(data_dir: Path, preds_dir: Path, savefig: Path | None = Non
     m = np.concatenate([sr[0][chosen], sideband[0]])
     results = background_sculpting(m, np.concatenate([sr[1][:, chosen], sideband[1]], axis=1))
     if savefig is not None:
-        import figures
+        from plots import figures
 
         figures.save(figures.sculpting(results, label), Path(savefig))
         rows = [

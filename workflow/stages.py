@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from models.checkpoints import CHECKPOINT
-from models.persistence import InputError, MachineError, load_json, save_json
-from records import (
+from common.files import InputError, MachineError, load_json, save_json
+from models.training.checkpoints import CHECKPOINT
+from workflow.records import (
     RECORD,
     Record,
     changed_output,

@@ -1,0 +1,1 @@
+"""What stands for the background: one file per mode."""

@@ -1,0 +1,1 @@
+"""What every other package may use: errors, files that are whole or absent, seeds, options, the frame of a script."""

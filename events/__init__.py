@@ -1,0 +1,1 @@
+"""Events: columns, readers, features, the separation into regions, and the regions of a folder."""

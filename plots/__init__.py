@@ -1,0 +1,1 @@
+"""The figures. Arrays and results in, matplotlib figures out."""

@@ -1,0 +1,1 @@
+"""Stages, their records, the plan of a run and its checks."""
