@@ -9,206 +9,46 @@ Every max SIC is taken where the relative statistical error of ε_B is at most 2
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import Any
 
+import matplotlib.pyplot as plt
 import numpy as np
-from sklearn.metrics import roc_auc_score, roc_curve
+from matplotlib.figure import Figure
 
-from common.files import InputError, load_array
-from data_handler import drop_nan_rows
-from evaluation.sculpting import background_sculpting as background_sculpting
-from evaluation.sculpting import sculpting_of_run as sculpting_of_run
-from models.training.epochs import best_epochs
+from common.errors import InputError
+from common.files import save_json
+from evaluation import scores as stored
+from evaluation.curves import (
+    MIN_BACKGROUND,
+    Curves,
+    Evaluation,
+    MaxSIC,
+    evaluate_scores,
+    max_sic,
+    sic_curve,
+    tprs_fprs_sics,
+)
+from evaluation.scores import N_BEST_EPOCHS, minimum_val_loss_model_evaluation, signal_to_background
+from evaluation.sculpting import Sculpting, background_sculpting, sculpting_of_folders
+from plots import sculpting as sculpting_figure
+from plots.performance import plot_roc_and_sic, roc_and_sic
+from plots.style import save
 from workflow.records import check_scored
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
 logger = logging.getLogger(__name__)
-OUTPUTS = ("result_SIC.png", "sculpting.png", "sculpting.json")  # of the evaluation at the end of a run
 
-MAX_RELATIVE_ERROR = 0.2
-MIN_BACKGROUND = 25  # events that pass, for that error
-TPR_GRID = np.linspace(0, 1, 1001)[1:]
-
-
-class MaxSIC(NamedTuple):
-    """The largest significance improvement of a curve, and where it is reached."""
-
-    value: float
-    tpr: float
-    fpr: float
-
-
-class Curves(NamedTuple):
-    """Curves on a common grid of signal efficiencies: tpr [k], fpr and sic [k] or [n_runs, k]."""
-
-    tpr: np.ndarray
-    fpr: np.ndarray
-    sic: np.ndarray
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """ROC and SIC of several runs on a common grid of signal efficiencies.
-
-    Attributes
-    ----------
-    tpr : array [k]
-        Signal efficiencies ε_S.
-    fpr, sic : arrays [n_runs, k]
-        Background efficiencies ε_B, and ε_S/√ε_B.
-    auc : array [n_runs]
-        Areas under the ROC curves.
-    run_max_sic : tuple of MaxSIC
-        One for every run.
-    n_signal, n_background : int
-        Test events behind the efficiencies.
-    """
-
-    tpr: np.ndarray = field(repr=False)
-    fpr: np.ndarray = field(repr=False)
-    sic: np.ndarray = field(repr=False)
-    auc: np.ndarray
-    run_max_sic: tuple[MaxSIC, ...]
-    n_signal: int
-    n_background: int
-
-    @property
-    def median(self) -> Curves:
-        """Pointwise median over the runs."""
-        return self.quantile(0.5)
-
-    def quantile(self, q: float) -> Curves:
-        """Pointwise quantile of ε_B over the runs, and the SIC it means (NaN where it is 0)."""
-        fpr = np.quantile(self.fpr, q, axis=0)
-        return Curves(self.tpr, fpr, sic_curve(self.tpr, fpr))
-
-    @property
-    def reliable(self) -> np.ndarray:
-        """Where on the grid [k] the median ε_B has a relative statistical error of at most 20 %."""
-        return np.median(self.fpr, axis=0) * self.n_background >= 1 / MAX_RELATIVE_ERROR**2 - 1e-9
-
-    @property
-    def max_sic(self) -> MaxSIC:
-        """Maximum of the pointwise median over the runs, under the 20 % rule."""
-        return max_sic(self.tpr, self.median.fpr, self.n_background)
-
-
-def sic_curve(tpr: np.ndarray, fpr: np.ndarray) -> np.ndarray:
-    """Significance improvement ε_S/√ε_B; NaN where no background passes.
-
-    Examples
-    --------
-    >>> sic_curve(np.array([0.5, 0.9]), np.array([0.01, 0.25])).tolist()
-    [5.0, 1.8]
-    """
-    tpr, fpr = np.asarray(tpr, dtype=np.float64), np.asarray(fpr, dtype=np.float64)
-    return np.divide(tpr, np.sqrt(fpr), out=np.full_like(tpr, np.nan), where=fpr > 0)
-
-
-def max_sic(
-    tpr: np.ndarray,
-    fpr: np.ndarray,
-    n_background: int,
-    max_relative_error: float = MAX_RELATIVE_ERROR,
-) -> MaxSIC:
-    """The largest SIC where the relative statistical error of ε_B, 1/√(events that pass), is small enough.
-
-    Parameters
-    ----------
-    tpr, fpr : arrays [k]
-    n_background : int
-        Number of background events behind `fpr`.
-    max_relative_error : float
-        0.2 asks for 25 background events that pass.
-
-    Raises
-    ------
-    InputError
-        If not even the whole background has that many events.
-    """
-    reliable = np.asarray(fpr) * n_background >= 1 / max_relative_error**2 - 1e-9
-    if not reliable.any():
-        raise InputError(f"{n_background} background events are too few for a relative error of {max_relative_error:g}")
-    sic = sic_curve(tpr, fpr)
-    best = int(np.argmax(np.where(reliable, sic, -np.inf)))
-    return MaxSIC(float(sic[best]), float(tpr[best]), float(fpr[best]))
-
-
-def tprs_fprs_sics(scores: np.ndarray, labels: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray], list[np.ndarray]]:
-    """ROC and SIC curves of every run, at every cut that changes them.
-
-    Parameters
-    ----------
-    scores : array [n_runs, n]
-        Higher is more signal-like.
-    labels : array [n]
-        1 signal, 0 background.
-
-    Raises
-    ------
-    InputError
-        If signal or background is absent, or a score is not finite.
-    """
-    labels = np.asarray(labels)
-    scores = np.atleast_2d(scores)
-    if labels.ndim != 1 or scores.ndim != 2 or scores.shape[1] != len(labels):
-        raise InputError(
-            f"scores of shape {scores.shape} do not fit to labels of shape {labels.shape}: expected [n_runs, n] and [n]"
-        )
-    if not (labels == 1).any() or not (labels == 0).any():
-        raise InputError("ROC curves need signal and background events in the test set")
-    if not np.isfinite(scores).all():
-        raise InputError("some scores are not finite: leave those events out")
-    curves = [roc_curve(labels == 1, run, drop_intermediate=False)[:2] for run in scores]
-    fprs, tprs = [fpr for fpr, _ in curves], [tpr for _, tpr in curves]
-    return tprs, fprs, [sic_curve(tpr, fpr) for tpr, fpr in zip(tprs, fprs, strict=True)]
-
-
-def evaluate_scores(scores: np.ndarray, labels: np.ndarray) -> Evaluation:
-    """Curves, areas and largest SIC of the scores [n_runs, n] of test events with labels [n]."""
-    scores = np.atleast_2d(scores)
-    tprs, fprs, _ = tprs_fprs_sics(scores, labels)
-    n_signal, n_background = int((labels == 1).sum()), int((labels == 0).sum())
-    on_grid = np.stack([np.interp(TPR_GRID, tpr, fpr) for tpr, fpr in zip(tprs, fprs, strict=True)])
-    return Evaluation(
-        tpr=TPR_GRID,
-        fpr=on_grid,
-        sic=np.stack([sic_curve(TPR_GRID, fpr) for fpr in on_grid]),
-        auc=np.array([roc_auc_score(labels == 1, run) for run in scores]),
-        run_max_sic=tuple(max_sic(tpr, fpr, n_background) for tpr, fpr in zip(tprs, fprs, strict=True)),
-        n_signal=n_signal,
-        n_background=n_background,
-    )
-
-
-def minimum_val_loss_model_evaluation(
-    preds_dir: Path, n_ensemble_epochs: int = 10, predictions: str = "preds_matris"
-) -> np.ndarray:
-    """Scores of every run [n_runs, n_test]: the mean over its epochs of lowest validation loss.
-
-    Where stage 4 kept the weights (`--save_model`) it has averaged already, and the scores are returned as they are.
-    """
-    preds = load_array(Path(preds_dir) / f"{predictions}.npy")
-    if preds.ndim != 3:
-        raise InputError(f"{Path(preds_dir) / predictions}.npy: shape {preds.shape}, expected [n_runs, n_kept, n_test]")
-    if preds.shape[1] == 1:
-        return preds[:, 0]
-    val_losses = load_array(Path(preds_dir) / "val_loss_matris.npy")
-    if val_losses.shape != preds.shape[:2]:
-        raise InputError(
-            f"{Path(preds_dir) / predictions}.npy: {preds.shape[:2]} runs and epochs, but val_loss_matris.npy has {val_losses.shape}"
-        )
-    best = [best_epochs(losses, n_ensemble_epochs) for losses in val_losses]
-    return np.stack([run[epochs].mean(axis=0) for run, epochs in zip(preds, best, strict=True)])
+__all__ = [
+    "MIN_BACKGROUND", "Curves", "Evaluation", "MaxSIC", "Sculpting", "background_sculpting", "classic_ANODE_eval",
+    "compare_on_various_runs", "evaluate_scores", "full_single_evaluation", "load_test_scores", "max_sic",
+    "minimum_val_loss_model_evaluation", "plot_roc_and_sic", "sculpting_of_run", "sic_curve", "signal_to_background",
+    "summarise_run", "tprs_fprs_sics",
+]  # fmt: skip
 
 
 def load_test_scores(
-    data_dir: Path, preds_dir: Path, n_ensemble_epochs: int = 10, extra_signal: bool | None = None
+    data_dir: Path, preds_dir: Path, n_ensemble_epochs: int = N_BEST_EPOCHS, extra_signal: bool | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Scores [n_runs, n] and labels [n] of the test data, with the extra signal appended.
 
@@ -216,28 +56,20 @@ def load_test_scores(
     ----------
     extra_signal : bool or None
         None uses the extra signal if it is there.
+
+    Raises
+    ------
+    InputError
+        If files are absent, or STAGE.json says that these are scores of other events.
     """
-    data_dir, preds_dir = Path(data_dir), Path(preds_dir)
-    check_scored(data_dir, preds_dir, "X_test")
-    X_test = drop_nan_rows(load_array(data_dir / "X_test.npy"), data_dir / "X_test.npy")
-    labels = X_test[X_test[:, -2] == 1, -1]
-    scores = minimum_val_loss_model_evaluation(preds_dir, n_ensemble_epochs)
-    if scores.shape[1] != len(labels):
-        raise InputError(
-            f"{preds_dir}/preds_matris.npy: {scores.shape[1]} events, but {data_dir}/X_test.npy has {len(labels)} data"
-        )
-    there = (preds_dir / "preds_matris_extrasig.npy").is_file()
-    if extra_signal or (extra_signal is None and there):
-        extra = minimum_val_loss_model_evaluation(preds_dir, n_ensemble_epochs, "preds_matris_extrasig")
-        scores = np.concatenate([scores, extra], axis=1)
-        labels = np.concatenate([labels, np.ones(extra.shape[1])])
-    return scores, labels
+    check_scored(Path(data_dir), Path(preds_dir), "X_test")
+    return stored.load_test_scores(data_dir, preds_dir, n_ensemble_epochs, extra_signal)
 
 
 def full_single_evaluation(
     data_dir: Path,
     preds_dir: Path,
-    n_ensemble_epochs: int = 10,
+    n_ensemble_epochs: int = N_BEST_EPOCHS,
     extra_signal: bool | None = None,
     sic_range: tuple[float, float] = (0, 20),
     savefig: str | Path | None = None,
@@ -272,46 +104,11 @@ def full_single_evaluation(
     -------
     Curves or Evaluation
     """
-    import matplotlib.pyplot as plt
-
-    from plots import figures
-
     evaluation = evaluate_scores(*load_test_scores(data_dir, preds_dir, n_ensemble_epochs, extra_signal))
     n_runs = len(evaluation.auc)
     name = f"{label or 'median'}, {n_runs} run{'s'[: n_runs != 1]}"
-    figure = figures.roc_and_sic({name: evaluation}, sic_range, draw_runs=True)
-    if not suppress_show:
-        plt.show()
-    if savefig is not None:
-        figures.save(figure, Path(savefig))
-    plt.close(figure)
+    _finish(roc_and_sic({name: evaluation}, sic_range, draw_runs=True), savefig, suppress_show)
     return evaluation if return_all else evaluation.median
-
-
-def plot_roc_and_sic(
-    scores: np.ndarray | Mapping[str, np.ndarray], labels: np.ndarray, sic_range: tuple[float, float] = (0, 20)
-) -> tuple[Figure, dict[str, Evaluation]]:
-    """ROC and SIC of the scores [n] or [n_runs, n] of events with labels [n] (1 signal, 0 background).
-
-    Several methods are given as a mapping from their names to their scores; several runs are drawn as median and 68 % band.
-
-    Returns
-    -------
-    figure : matplotlib.figure.Figure
-    evaluations : dict of Evaluation
-        By name ("scores" where only an array is given): `evaluations[name].max_sic` is the largest SIC with its efficiencies,
-        `.auc` and `.run_max_sic` are those of every run, `.tpr`, `.fpr` and `.sic` the curves.
-
-    Raises
-    ------
-    InputError
-        If a score is not finite, or if there are not as many scores as labels.
-    """
-    from plots import figures
-
-    named = scores if isinstance(scores, Mapping) else {"scores": scores}
-    evaluations = {name: evaluate_scores(values, labels) for name, values in named.items()}
-    return figures.roc_and_sic(evaluations, sic_range), evaluations
 
 
 def classic_ANODE_eval(
@@ -338,40 +135,71 @@ def classic_ANODE_eval(
 def compare_on_various_runs(
     run_dirs: Sequence[Path],
     labels: Sequence[str],
-    n_ensemble_epochs: int = 10,
+    n_ensemble_epochs: int = N_BEST_EPOCHS,
     extra_signal: bool | None = None,
     sic_range: tuple[float, float] = (0, 20),
     savefig: str | Path | None = None,
     suppress_show: bool = True,
 ) -> dict[str, Evaluation]:
     """Several runs (of several modes, say) in one figure: median ROC and SIC with 68 % bands; labels must differ."""
-    import matplotlib.pyplot as plt
-
-    from plots import figures
-
     evaluations = {
         label: evaluate_scores(*load_test_scores(run_dir, run_dir, n_ensemble_epochs, extra_signal))
         for label, run_dir in zip(labels, run_dirs, strict=True)
     }
-    figure = figures.roc_and_sic(evaluations, sic_range)
-    if not suppress_show:
-        plt.show()
-    if savefig is not None:
-        figures.save(figure, Path(savefig))
-    plt.close(figure)
+    _finish(roc_and_sic(evaluations, sic_range), savefig, suppress_show)
     return evaluations
 
 
-def signal_to_background(run_dir: Path) -> float:
-    """S/B among the SR data that a run was trained and validated on, from the true labels.
+def sculpting_of_run(data_dir: Path, preds_dir: Path, savefig: Path | None = None, label: str = "") -> list[Sculpting]:
+    """How cuts on the score change the mass spectrum of a run's test background, signal region and sideband together.
+
+    Parameters
+    ----------
+    data_dir, preds_dir : path
+        Folders with X_test.npy and X_sideband.npy (stage 3), and with preds_matris.npy and preds_matris_sideband.npy (stage 4).
+    savefig : path, optional
+        Where to write the figure; the numbers go beside it as JSON.
 
     Raises
     ------
     InputError
-        If the run has no arrays of stage 3 (ANODE), or its "data" are no mixture of signal and background (supervised).
+        If files are absent or do not fit together, or if there is too little background.
     """
-    arrays = [load_array(Path(run_dir) / f"X_{name}.npy") for name in ("train", "validation")]
-    labels = np.concatenate([array[array[:, -2] == 1, -1] for array in arrays])
-    if not (labels == 0).any():
-        raise InputError(f"{run_dir}: holds no background among its data, a supervised run has no S/B")
-    return float((labels == 1).sum() / (labels == 0).sum())
+    for events in ("X_test", "X_sideband"):
+        check_scored(Path(data_dir), Path(preds_dir), events)
+    sculpting = sculpting_of_folders(data_dir, preds_dir)
+    if savefig is not None:
+        save(sculpting_figure.sculpting(sculpting.cuts, label), Path(savefig))
+        save_json(Path(savefig).with_suffix(".json"), sculpting.summary())
+    return sculpting.cuts
+
+
+def summarise_run(run_dir: Path, figures_dir: Path, label: str) -> dict[str, Any]:
+    """Draw a run's ROC, SIC and background sculpting, say in the log how well the signal was found, and return these numbers."""
+    figure = "result_SIC.png"
+    result = full_single_evaluation(run_dir, run_dir, savefig=figures_dir / figure, return_all=True, label=label)
+    tested, best = (result.n_signal, result.n_background), result.max_sic
+    logger.info("%s: AUC %.3f, tested on %d signal and %d background events", label, result.auc.mean(), *tested)
+    text = "%s: max SIC %.2f at ε_S = %.3f, ε_B = %.2e (median over runs: %d, statistical error of ε_B at most 20 %%)"
+    logger.info(text, label, *best, len(result.auc))
+    logger.info("figure: %s", run_dir / figure)
+    results = {"max_sic": best.value, "tpr": best.tpr, "fpr": best.fpr, "auc": result.auc.tolist()}
+    if not (run_dir / "preds_matris_sideband.npy").is_file():
+        return results
+    try:
+        cuts = sculpting_of_run(run_dir, run_dir, figures_dir / "sculpting.png", label)
+    except InputError as error:
+        logger.warning("no figure of background sculpting: %s", error)
+        return results
+    text = "%s: sculpting by the most anomalous %g %% of the background: χ²/ndf %.2f, p = %.2g (medians over runs)"
+    for cut in cuts:
+        logger.info(text, label, 100 * cut.share, cut.chi2_per_ndf, np.median(cut.p_value))
+    return results | {"sculpting_chi2_per_ndf": {f"{cut.share:g}": cut.chi2_per_ndf for cut in cuts}}
+
+
+def _finish(figure: Figure, savefig: str | Path | None, suppress_show: bool) -> None:
+    if not suppress_show:
+        plt.show()
+    if savefig is not None:
+        save(figure, Path(savefig))
+    plt.close(figure)

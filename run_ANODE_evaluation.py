@@ -10,89 +10,81 @@ preds_matris.npy [1, 1, n_test], the ratios (and X_extrasig.npy, preds_matris_ex
 
 from __future__ import annotations
 
-from argparse import Namespace
+import logging
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from common.script import (
-    DATA_DIR,
-    DATASHIFT,
-    DEVICE,
-    NO_EXTRA_SIGNAL,
-    RANDOM_SHIFT,
-    SEED,
-    SR_MAX,
-    SR_MIN,
-    VERBOSE,
-    flag,
-    run_script,
-)
-from run_ANODE_training import FLAGS as DENSITY_FLAGS
-from run_ANODE_training import MODEL_FILE_NAME
+from background.options import DensityUseOptions
+from common.options import option
+from common.script import run_script
+from events.options import EventOptions, ExtraSignalOptions
 
 if TYPE_CHECKING:
-    from workflow.stages import Stage
+    from workflow.stage import Stage
 
-FLAGS = [
-    DATA_DIR,
-    flag("savedir", default="ANODE_results/", metavar="DIR", help="folder of both density estimators and for the ratios"),
-    MODEL_FILE_NAME,
-    *[f for f in DENSITY_FLAGS if f.name == "config_file"],
-    SR_MIN,
-    SR_MAX,
-    DATASHIFT,
-    RANDOM_SHIFT,
-    NO_EXTRA_SIGNAL,
-    SEED,
-    DEVICE,
-    VERBOSE,
-]
+logger = logging.getLogger(__name__)
 
 
-def main(args: Namespace) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Options(DensityUseOptions, ExtraSignalOptions, EventOptions):
+    """Options of ANODE's last stage."""
+
+    savedir: Path = option(Path("ANODE_results"), "folder for the ratios", metavar="DIR", chained_as=None, recorded=False)
+
+
+def main(options: Options) -> None:
     """Load both flows and score the test data."""
-    from workflow.stages import choose_seed, run_stage
+    from workflow.stage import run_stage, seeded
 
-    args.seed = choose_seed(args.seed, Path(args.savedir))
-    run_stage(stage(args), resume=False)
+    run_stage(stage(seeded(options, options.savedir)), resume=False)
 
 
-def stage(args: Namespace) -> Stage:
-    """ANODE's last stage with these arguments."""
-    from background.classifiers import OUTPUTS as SCORES
-    from background.densities import CONFIG_KEYS, files_of_best, write_likelihood_ratios
-    from background.lacathode import OUTPUTS as ARRAYS
-    from data_handler import read_config
-    from events.regions import EXTRA_SIGNAL, EXTRA_SIGNAL_IN_ONE, TEST_FILES, EventSource, FeatureShift
-    from models.flow import ConditionalNormalizingFlow
-    from run_ANODE_training import estimator_name
-    from workflow.stages import Stage, recorded_flags
+def stage(options: Options) -> Stage:
+    """ANODE's last stage with these options."""
+    from background.anode import MODE, likelihood_ratio
+    from background.arrays import ARRAY_FILES, in_all_spaces
+    from background.densities import density_name, load_densities, stored_density
+    from common.files import save_arrays
+    from evaluation.scores import SCORE_FILES
+    from events.regions import EXTRA_SIGNAL, EXTRA_SIGNAL_IN_ONE, TEST_FILES, EventSource
+    from events.view import DATA, Events
+    from models.arrays import no_gpu
+    from workflow.stage import Stage
 
-    shift = FeatureShift(args.datashift, args.random_shift)
-    source = EventSource(Path(args.data_dir), shift, args.seed, (args.SR_min, args.SR_max))
-    config = read_config(Path(args.config_file), ConditionalNormalizingFlow, CONFIG_KEYS)
-    savedir, names = Path(args.savedir), [estimator_name(args.model_file_name, inner) for inner in (False, True)]
+    source = EventSource(options)
 
     def inputs() -> list[Path]:
-        extra = () if args.no_extra_signal else (EXTRA_SIGNAL, EXTRA_SIGNAL_IN_ONE)
-        return [*source.files(TEST_FILES, *extra), *(path for name in names for path in files_of_best(savedir, name))]
+        extra = () if options.no_extra_signal else (EXTRA_SIGNAL, EXTRA_SIGNAL_IN_ONE)
+        trained = [path for region in MODE.densities for path in stored_density(options, region).files()]
+        return [*source.paths(TEST_FILES, *extra), *trained]
 
     def work(folder: Path) -> dict[str, Any]:
-        return write_likelihood_ratios(
-            source, config, savedir, args.model_file_name, folder, not args.no_extra_signal, args.device
-        )
+        extra_signal = None if options.no_extra_signal else source.extra_signal()
+        tested = {"test": source.test()} | ({} if extra_signal is None else {"extrasig": Events.joined(*extra_signal)})
+        outer, inner = load_densities(options, source, *MODE.densities, no_gpu=no_gpu(options.device))
+        counts = {}
+        for name, events in tested.items():
+            ratio, n_outside = likelihood_ratio(inner, outer, events)
+            logger.info("%d of %d test events lie outside the training range: their ratio counts as 0", n_outside, len(events))
+            counts |= {f"events_{name}": len(events), f"outside_the_range_{name}": n_outside}
+            array = Events.mix(events.m, events.x, DATA, events.label).array
+            scores = f"preds_matris{'' if name == 'test' else '_extrasig'}"
+            save_arrays(folder, {f"X_{name}": array, f"y_{name}": array[:, -2], scores: ratio[None, None]})
+        source.columns.save(folder)
+        return counts
 
     return Stage(
         "likelihood_ratios",
-        savedir,
-        recorded_flags(args, config),
+        options.savedir,
+        options,
         inputs,
-        (*ARRAYS, *SCORES),
+        in_all_spaces(*ARRAY_FILES, *SCORE_FILES),
         work,
-        fits=("SR_min", "SR_max", "datashift", "random_shift"),
-        after=tuple(f"density_estimator {name}" for name in names),
+        must_match=("SR_min", "SR_max", "datashift", "random_shift"),
+        after=tuple(f"density_estimator {density_name(options.model_file_name, region)}" for region in MODE.densities),
     )
 
 
 if __name__ == "__main__":
-    run_script(main, __doc__, FLAGS)
+    run_script(main, __doc__, Options)

@@ -3,131 +3,118 @@
     python run_ANODE_training.py --data_dir separated_data/ --savedir CATHODE_results/
     python run_ANODE_training.py --data_dir separated_data/ --savedir ANODE_results/ --inner_model     # ANODE's second flow
 
-Writes NAME_epoch_E.par (weights), NAME_train_losses.npy, NAME_val_losses.npy (nats; index 0 is before training), NAME_preprocessing.json
-and NAME_losses.png.
+Writes NAME_epoch_E.par (weights), NAME_estimator.json, NAME_train_losses.npy, NAME_val_losses.npy (nats; index 0 is before training),
+NAME_preprocessing.json and NAME_losses.png.
 """
 
 from __future__ import annotations
 
-from argparse import Namespace
+import glob
+import logging
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from common.script import (
-    DATA_DIR,
-    DATASHIFT,
-    DEVICE,
-    RANDOM_SHIFT,
-    RESUME,
-    SEED,
-    SEPARATE_VAL_SET,
-    SR_MAX,
-    SR_MIN,
-    VERBOSE,
-    flag,
-    positive_int,
-    run_script,
-    switch,
-    whole_number,
-)
+from background.options import SAVEDIR, DensityNameOptions
+from common.options import ResumableOptions, not_negative, option, positive
+from common.script import run_script
+from events.options import EventOptions, SplitOptions
+from models.registry import DENSITIES
 
 if TYPE_CHECKING:
-    from workflow.stages import Stage
+    from workflow.stage import Stage
 
-MODEL_FILE_NAME = flag(
-    "model_file_name", default="my_ANODE_model", metavar="NAME", help="beginning of the density estimator's file names"
-)
-FLAGS = [
-    flag("epochs", type=positive_int, default=20, metavar="N", help="passes over the training events"),
-    flag(
-        "batch_size",
-        type=positive_int,
-        metavar="N",
-        help="events per step (default: 1024, fewer where an epoch would have less than 40 steps)",
-    ),
-    flag(
-        "patience",
-        type=whole_number,
-        default=10,
-        metavar="N",
-        help="stop after N epochs without a lower validation loss; 0: never",
-    ),
-    flag(
-        "config_file", default="DE_MAF_model.yml", metavar="FILE", help="YAML file with the density estimator's hyperparameters"
-    ),
-    DATA_DIR,
-    flag("savedir", default="CATHODE_results/", metavar="DIR", help="folder for the trained estimator"),
-    MODEL_FILE_NAME,
-    DATASHIFT,
-    RANDOM_SHIFT,
-    switch("inner_model", "train on the signal region instead of the sideband, as NAME_inner (for ANODE)"),
-    switch("no_logit", "standardize the features without a logit transformation first"),
-    SEPARATE_VAL_SET,
-    SR_MIN,
-    SR_MAX,
-    SEED,
-    RESUME,
-    DEVICE,
-    VERBOSE,
-]
+logger = logging.getLogger(__name__)
+
+OUTPUTS = ("_epoch_[0-9]*.par", "_estimator*", "_train_losses.npy", "_val_losses.npy", "_preprocessing.json", "_losses.png")
 
 
-def main(args: Namespace) -> None:
-    """Read the events and the configuration, then train."""
-    from workflow.stages import choose_seed, run_stage
+@dataclass(frozen=True, kw_only=True)
+class Options(DensityNameOptions, SplitOptions, EventOptions, ResumableOptions):
+    """Options of stage 2."""
 
-    args.seed = choose_seed(args.seed, Path(args.savedir))
-    run_stage(stage(args), resume=args.resume)
+    model: str = option("flow", "density estimator, see docs/estimators.md", choices=DENSITIES.names)
+    epochs: int = option(20, "passes over the training events", check=positive)
+    batch_size: int | None = option(
+        None, "events per step", check=positive, default_text="1024, fewer where an epoch would have less than 40 steps"
+    )
+    patience: int = option(10, "stop after N epochs without a lower validation loss; 0: never", check=not_negative)
+    config_file: Path | None = option(
+        None,
+        "YAML file with the density estimator's hyperparameters",
+        metavar="FILE",
+        default_text="the estimator's own, DE_MAF_model.yml for flow",
+        recorded=False,
+    )
+    no_logit: bool = option(False, "standardize the features without a logit transformation first")
+    inner_model: bool = option(
+        False, "train on the signal region instead of the sideband, as NAME_inner (for ANODE)", chained_as=None
+    )
+    savedir: Path = option(SAVEDIR, "folder for the trained estimator", metavar="DIR", chained_as=None, recorded=False)
 
 
-def stage(args: Namespace) -> Stage:
-    """Stage 2 with these arguments."""
-    from background.densities import CONFIG_KEYS, outputs, train_density_estimator
-    from common.files import InputError
-    from data_handler import make_seed, read_config
-    from events.regions import SIDEBAND, SIGNAL_REGION, EventSource, FeatureShift
-    from models.flow import ConditionalNormalizingFlow
-    from workflow.stages import Stage, recorded_flags
+def main(options: Options) -> None:
+    """Read the events and the hyperparameters, then train."""
+    from workflow.stage import run_stage, seeded
 
-    if Path(args.model_file_name).name != args.model_file_name:
-        raise InputError(f"--model_file_name {args.model_file_name}: a name, not a path; --savedir says which folder")
-    config = read_config(Path(args.config_file), ConditionalNormalizingFlow, CONFIG_KEYS)
-    shift = FeatureShift(args.datashift, args.random_shift)
-    source = EventSource(Path(args.data_dir), shift, args.seed, (args.SR_min, args.SR_max), args.separate_val_set)
-    name = estimator_name(args.model_file_name, args.inner_model)
+    run_stage(stage(seeded(options, options.savedir)), resume=options.resume)
+
+
+def stage(options: Options) -> Stage:
+    """Stage 2 with these options."""
+    from background.densities import density_name
+    from common.seeds import make_seed
+    from events.regions import SIDEBAND, SIGNAL_REGION, EventSource
+    from models.arrays import no_gpu
+    from models.density import DensityPreprocessing, save_density, train_density
+    from models.training.checkpoints import CHECKPOINT, Checkpoint
+    from plots import losses as figures
+    from plots.style import save
+    from workflow.stage import Stage
+
+    name = density_name(options.model_file_name, "signal_region" if options.inner_model else "sideband")
+    hyperparameters, source = DENSITIES.hyperparameters(options.model, options.config_file), EventSource(options)
 
     def work(folder: Path) -> dict[str, Any]:
-        train, val = source.signal_region() if args.inner_model else source.sideband()
-        return train_density_estimator(
-            train,
-            val,
-            config,
-            folder,
-            name,
-            use_logit=not args.no_logit,
-            shift=shift,
-            epochs=args.epochs,
-            batch_size=args.batch_size,
-            patience=args.patience,
-            seed=make_seed(args.seed, f"density estimator {name}"),
-            device=args.device,
+        split = {"separate_val_set": options.separate_val_set}
+        train, val = source.signal_region(**split) if options.inner_model else source.sideband()
+        preprocessing = DensityPreprocessing.fit(
+            train.x, use_logit=not options.no_logit, names=source.columns.names, trained_on=source.describe()
         )
+        train, val = (events[preprocessing.inside(events.x, what)] for events, what in ((train, "training"), (val, "validation")))
+        estimator = DENSITIES.create(
+            options.model, hyperparameters, options, ("epochs", "batch_size", "patience"), num_inputs=train.n_features,
+            no_gpu=no_gpu(options.device), verbose=True, random_state=make_seed(options.seed, f"density estimator {name}"),
+        )  # fmt: skip
+        arrays = ((events.x, events.m[:, None]) for events in (train, val))
+        losses = train_density(estimator, preprocessing, *arrays, checkpoint=Checkpoint(folder / CHECKPOINT))
+        save_density(estimator, preprocessing, losses, folder, name)
+        curves = dict(zip(("training", "validation"), losses, strict=True))
+        figure = figures.loss_curves(curves, r"$-\log p(x|m)$ per event (nats)", first_epoch=-1)
+        save(figure, folder / f"{name}_losses.png")
+        return _results(name, losses[1])
 
     return Stage(
         f"density_estimator {name}",
-        Path(args.savedir),
-        recorded_flags(args, config),
-        lambda: source.files(SIGNAL_REGION if args.inner_model else SIDEBAND),
-        outputs(name),
+        options.savedir,
+        options,
+        lambda: source.paths(SIGNAL_REGION if options.inner_model else SIDEBAND),
+        tuple(glob.escape(name) + ending for ending in OUTPUTS),
         work,
-        fits=("datashift", "random_shift", "inner_model", "no_logit", "SR_min", "SR_max"),
+        hyperparameters=hyperparameters,
+        must_match=("model", "datashift", "random_shift", "inner_model", "no_logit", "SR_min", "SR_max"),
     )
 
 
-def estimator_name(model_file_name: str, inner: bool) -> str:
-    """What the files of the sideband's and the signal region's estimator begin with."""
-    return model_file_name + ("_inner" if inner else "")
+def _results(name: str, val_losses: Any) -> dict[str, Any]:
+    """What STAGE.json says of the validation losses, -log p per event in nats for logit-transformed, standardized features."""
+    import numpy as np
+
+    best = int(np.nanargmin(val_losses[1:]))
+    lowest, n_epochs = float(val_losses[best + 1]), int(np.isfinite(val_losses[1:]).sum())
+    logger.info("%s: lowest validation loss %.4f nats in epoch %d", name, lowest, best)
+    return {"lowest_validation_loss": lowest, "in_epoch": best, "epochs": n_epochs}
 
 
 if __name__ == "__main__":
-    run_script(main, __doc__, FLAGS)
+    run_script(main, __doc__, Options)

@@ -23,163 +23,150 @@ written: a stage whose flags, inputs and outputs are those of its record is not 
 
 from __future__ import annotations
 
-import logging
-import shutil
 import sys
-from argparse import Namespace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import run_ANODE_evaluation as anode_evaluation
 import run_ANODE_training as density
 import run_classifier_data_creation as creation
 import run_classifier_training as training
-from common.script import RESUME, arguments, flag, pick, run_script, switch
+from common.options import ResumableOptions, chained, not_negative, option
+from common.script import run_script
 
 if TYPE_CHECKING:
-    from workflow.stages import Stage
-
-logger = logging.getLogger(__name__)
-
-MODES = ("CATHODE", "LaCATHODE", "ANODE", "CWoLa", "idealized_AD", "supervised")
-SHARED = ("data_dir", "datashift", "random_shift", "seed", "device", "verbose")
-# Flags of stage 3 and stage 4 that run_all takes under the prefix --cf_.
-DENSITY = ("epochs", "batch_size", "patience", "no_logit")
-CREATION = (
-    "n_samples", "realistic_conditional", "KDE_bandwidth", "oversampling", "no_logit", "external_samples", "SR_min", "SR_max",
-    "extra_bkg", "separate_val_set", "n_latent_epochs",
-)  # fmt: skip
-TRAINING = (
-    "config_file",
-    "epochs",
-    "n_runs",
-    "batch_size",
-    "patience",
-    "use_mjj",
-    "use_class_weights",
-    "SR_center",
-    "save_model",
-)
-
-FLAGS = [
-    flag("mode", choices=MODES, default="CATHODE", help="what plays the background, see README"),
-    flag("save_dir", metavar="DIR", help="folder for everything that is written (default: MODE_results/)"),
-    *pick(density.FLAGS, *SHARED),
-    *pick(creation.FLAGS, "fiducial_cut", "no_extra_signal"),
-    *pick(density.FLAGS, "config_file", *DENSITY, prefix="DE_"),
-    flag("DE_file_name", **density.MODEL_FILE_NAME.settings),
-    switch("DE_skip", "use the density estimator that is in --save_dir already"),
-    *pick(creation.FLAGS, *CREATION, prefix="cf_"),
-    *pick(training.FLAGS, *TRAINING, prefix="cf_"),
-    switch("cf_skip_create", "use the classifier arrays that are in --save_dir already; no density estimator is needed then"),
-    switch("cf_skip_train", "use the scores that are in --save_dir already: only evaluate"),
-    RESUME,
-    switch("force", "redo every stage, also those that are up to date"),
-    switch("dry_run", "only say what every stage would read and write, and whether it is up to date or why not"),
-]
+    from workflow.plan import Step
+    from workflow.stage import Stage
 
 
-def main(args: Namespace) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Options(ResumableOptions):
+    """Options of a whole run: those of its stages, and which of them are done."""
+
+    density: density.Options = chained("DE_")
+    arrays: creation.Options = chained("cf_")
+    classifiers: training.Options = chained("cf_")
+    likelihood: anode_evaluation.Options = chained("cf_")
+
+    save_dir: Path | None = option(
+        None, "folder for everything that is written", metavar="DIR", default_text="MODE_results", recorded=False
+    )
+    DE_seed: int | None = option(None, "random seed of the density estimator", check=not_negative, default_text="that of --seed")
+    cf_seed: int | None = option(
+        None, "random seed of the classifier and its arrays", check=not_negative, default_text="that of --seed"
+    )
+    DE_skip: bool = option(False, "use the density estimator that is there already; so does --DE_dir")
+    cf_skip_create: bool = option(
+        False, "use the classifier arrays that are in --save_dir already; no density estimator is needed then"
+    )
+    cf_skip_train: bool = option(False, "use the scores that are in --save_dir already: only evaluate")
+    force: bool = option(False, "redo every stage, also those that are up to date")
+    dry_run: bool = option(
+        False, "only say what every stage would read and write, and whether it is up to date or why not", recorded=False
+    )
+
+
+def main(options: Options) -> None:
     """Check what can be checked at once, then do those stages of the mode that are not up to date, and evaluate."""
-    from workflow.checks import check_run
+    from workflow.plan import describe, do_steps
     from workflow.records import locked
-    from workflow.stages import check_skipped, choose_seed, describe, out_of_date, perform, recover
+    from workflow.stage import perform, recover
 
-    save_dir = Path(args.save_dir or f"{args.mode}_results/")
-    args.seed = choose_seed(args.seed, save_dir)
-    stages = plan(args, save_dir)
-    if args.dry_run:
-        check_run(args, save_dir)
-        sys.stdout.write(describe(stages, force=args.force, resume=args.resume))
+    save_dir = options.save_dir or Path(f"{options.arrays.mode}_results")
+    options = in_folder(options, save_dir)
+    steps = plan(options)
+    if options.dry_run:
+        check(options)
+        sys.stdout.write(describe(steps, force=options.force, resume=options.resume))
         return
     with locked(save_dir):
         recover(save_dir)
-        check_run(args, save_dir)
-        for stage, is_skipped in stages:
-            if is_skipped:
-                check_skipped(stage)
-                logger.info("%s: skipped", stage.name)
-        for stage in (stage for stage, is_skipped in stages if not is_skipped):
-            reason = "--force" if args.force else out_of_date(stage)
-            if reason is None:
-                logger.info("%s: up to date", stage.name)
-                shutil.rmtree(stage.unfinished, ignore_errors=True)
-            else:
-                logger.info("%s: %s", stage.name, reason)
-                perform(stage, resume=args.resume)
-        perform(evaluation(args.mode, save_dir), resume=False)
+        check(options)
+        do_steps(steps, force=options.force, resume=options.resume)
+        perform(evaluation_stage(options), resume=False)
 
 
-def plan(args: Namespace, save_dir: Path) -> list[tuple[Stage, bool]]:
-    """The stages of the mode, in order, and whether they are to be skipped; skipping one skips those before it."""
-    shared = {name: getattr(args, name) for name in SHARED}
-    region = {name: getattr(args, f"cf_{name}") for name in ("SR_min", "SR_max")}
-    split = {"separate_val_set": args.cf_separate_val_set}
-    estimator = {"config_file": args.DE_config_file, "model_file_name": args.DE_file_name, "savedir": str(save_dir)}
-    trained = {name: getattr(args, f"DE_{name}") for name in DENSITY} | shared | region | split | estimator
-    flows = [density.stage(arguments(density.FLAGS, **trained, inner_model=inner)) for inner in (False, True)]
-    if args.mode == "ANODE":
-        options = shared | region | estimator | {"no_extra_signal": args.no_extra_signal}
-        ratios = anode_evaluation.stage(arguments(anode_evaluation.FLAGS, **options))
-        return [*((flow, args.DE_skip or args.cf_skip_train) for flow in flows), (ratios, args.cf_skip_train)]
-    skip_create = args.cf_skip_create or args.cf_skip_train
-    chosen = {mode: args.mode == mode for mode in ("CWoLa", "supervised", "idealized_AD")} | {"latent": args.mode == "LaCATHODE"}
-    options = {name: getattr(args, f"cf_{name}") for name in CREATION} | shared | estimator | chosen
-    options |= {"no_logit_trained": args.DE_no_logit} | {
-        name: getattr(args, name) for name in ("fiducial_cut", "no_extra_signal")
-    }
-    stages = [(creation.stage(arguments(creation.FLAGS, **options)), skip_create)]
-    if args.mode in ("CATHODE", "LaCATHODE") and not args.cf_external_samples and not skip_create:
-        stages.insert(0, (flows[0], args.DE_skip))
-    options = {name: getattr(args, f"cf_{name}") for name in TRAINING} | split
-    options |= {name: getattr(args, name) for name in ("seed", "device", "verbose", "no_extra_signal")}
-    options |= {"data_dir": str(save_dir), "savedir": str(save_dir), "CWoLa": chosen["CWoLa"], "supervised": chosen["supervised"]}
-    return [*stages, (training.stage(arguments(training.FLAGS, **options)), args.cf_skip_train)]
+def in_folder(options: Options, save_dir: Path) -> Options:
+    """The options with every stage's folders and seed."""
+    from workflow.stage import choose_seed, recorded_seed
+
+    seed = choose_seed(options.seed, save_dir)
+
+    def of_stages(name: str, given: int | None) -> int:
+        wanted = given if given is not None else options.seed if options.seed is not None else recorded_seed(save_dir, name)
+        return seed if wanted is None else wanted
+
+    density_seed, seeds = of_stages("density", options.DE_seed), {"seed": of_stages("classifier", options.cf_seed)}
+    return replace(
+        options,
+        seed=seed,
+        density=replace(options.density, savedir=options.arrays.DE_dir or save_dir, seed=density_seed),
+        arrays=replace(options.arrays, savedir=save_dir, **seeds),
+        classifiers=replace(options.classifiers, data_dir=save_dir, savedir=save_dir, **seeds),
+        likelihood=replace(options.likelihood, savedir=save_dir, **seeds),
+    )
 
 
-def evaluation(mode: str, save_dir: Path) -> Stage:
+def plan(options: Options) -> list[Step]:
+    """The stages of the mode, in order, and whether they are skipped; skipping one skips those before it."""
+    from background.registry import MODES
+    from workflow.plan import Step
+
+    mode = MODES.get(options.arrays.mode)
+    skip_train, skip_create = options.cf_skip_train, options.cf_skip_create or options.cf_skip_train
+    if mode.has_classifier:
+        arrays, scores = creation.stage(options.arrays), training.stage(options.classifiers)
+        last = [Step(arrays, skip_create), Step(scores, skip_train)]
+    else:
+        last = [Step(anode_evaluation.stage(options.likelihood), skip_train)]
+    if mode.has_classifier and skip_create:
+        return last
+    skip_density = options.DE_skip or options.arrays.DE_dir is not None or skip_train
+    regions = mode.densities_for(options.arrays)
+    flows = [density.stage(replace(options.density, inner_model=region == "signal_region")) for region in regions]
+    return [*(Step(flow, skip_density) for flow in flows), *last]
+
+
+def check(options: Options) -> None:
+    """Refuse at once what would end the run later.
+
+    Raises
+    ------
+    InputError
+    """
+    from background.registry import MODES
+    from models.arrays import pick_device
+    from workflow.checks import check_events, check_there
+
+    pick_device(options.device)
+    mode, arrays = MODES.get(options.arrays.mode), options.arrays
+    mode.check_options(arrays)
+    if mode.has_classifier:
+        mode.check_weights(options.classifiers, arrays.sr_range)
+    if options.cf_skip_train:
+        check_there(arrays.savedir, ("X_test", "preds_matris"))
+    elif options.cf_skip_create and mode.has_classifier:
+        check_there(arrays.savedir, ("X_train", "X_validation", "X_test"))
+    else:
+        check_events(mode, arrays, density_is_trained=options.DE_skip or arrays.DE_dir is not None)
+
+
+def evaluation_stage(options: Options) -> Stage:
     """What is done in the end, always: it takes seconds, and its figures are what the user came for."""
-    from evaluation_utils import OUTPUTS
-    from workflow.stages import Stage
+    from evaluation.scores import EVALUATED
+    from evaluation_utils import summarise_run
+    from workflow.stage import Stage
+
+    folder, mode = options.arrays.savedir, options.arrays.mode
 
     def inputs() -> list[Path]:
-        return [
-            path
-            for name in ("X_test", "X_sideband", "preds_matris*", "val_loss_matris")
-            for path in sorted(save_dir.glob(f"{name}.npy"))
-        ]
+        names = ("X_test", "X_sideband", "preds_matris*", "val_loss_matris")
+        return [path for name in names for path in sorted(folder.glob(f"{name}.npy"))]
 
-    return Stage("evaluation", save_dir, {"mode": mode}, inputs, OUTPUTS, lambda folder: evaluate(mode, save_dir, folder))
-
-
-def evaluate(mode: str, save_dir: Path, figures_dir: Path) -> dict[str, Any]:
-    """Draw ROC, SIC and the background's sculpting, and say how well the signal was found."""
-    import numpy as np
-
-    from common.files import InputError
-    from evaluation_utils import full_single_evaluation, sculpting_of_run
-
-    figure = "result_SIC.png"
-    result = full_single_evaluation(save_dir, save_dir, savefig=figures_dir / figure, return_all=True, label=mode)
-    best = result.max_sic
-    logger.info("%s: AUC %.3f, tested on %d signal and %d background events", mode, result.auc.mean(), result.n_signal,
-                result.n_background)  # fmt: skip
-    logger.info("%s: max SIC %.2f at ε_S = %.3f, ε_B = %.2e (median over runs: %d, statistical error of ε_B at most 20 %%)",
-                mode, best.value, best.tpr, best.fpr, len(result.auc))  # fmt: skip
-    logger.info("figure: %s", save_dir / figure)
-    results = {"max_sic": float(best.value), "tpr": float(best.tpr), "fpr": float(best.fpr), "auc": result.auc.tolist()}
-    if (save_dir / "preds_matris_sideband.npy").is_file():
-        try:
-            cuts = sculpting_of_run(save_dir, save_dir, figures_dir / "sculpting.png", mode)
-        except InputError as error:
-            logger.warning("no figure of background sculpting: %s", error)
-            return results
-        for cut in cuts:
-            logger.info("%s: sculpting by the most anomalous %g %% of the background: χ²/ndf %.2f, p = %.2g (medians over runs)",
-                        mode, 100 * cut.share, cut.chi2_per_ndf, np.median(cut.p_value))  # fmt: skip
-        results["sculpting_chi2_per_ndf"] = {f"{cut.share:g}": float(cut.chi2_per_ndf) for cut in cuts}
-    return results
+    return Stage("evaluation", folder, options.arrays, inputs, EVALUATED, lambda figures: summarise_run(folder, figures, mode),
+                 unused=[name for name in options.arrays.recorded() if name != "mode"])  # fmt: skip
 
 
 if __name__ == "__main__":
-    run_script(main, __doc__, FLAGS)
+    run_script(main, __doc__, Options)

@@ -1,139 +1,148 @@
 """Stage 4: the classifier's arrays -> an ensemble of classifiers and the scores of the test data.
 
     python run_classifier_training.py --data_dir CATHODE_results/ --savedir CATHODE_results/ --use_class_weights --save_model
-    python run_classifier_training.py --data_dir CWoLa_results/ --savedir CWoLa_results/ --CWoLa --save_model
+    python run_classifier_training.py --data_dir CWoLa_results/ --savedir CWoLa_results/ --mode CWoLa --save_model
 
 Writes loss_matris.npy, val_loss_matris.npy [n_runs, epochs] (NaN where a run was done already), preds_matris.npy (and
-preds_matris_extrasig.npy, preds_matris_sideband.npy) [n_runs, n_kept, n_test], classifier_losses_run_R.png and, with --save_model,
-my_classifier_epoch_E.par (the weights of all runs).
+preds_matris_extrasig.npy, preds_matris_sideband.npy) [n_runs, n_kept, n_test], classifier_losses_run_R.png and, with --save_model, the
+weights of all runs in the epochs that were averaged, my_classifier_epoch_E.par, with my_classifier_estimator.json.
 """
 
 from __future__ import annotations
 
-from argparse import Namespace
+import logging
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from common.script import (
-    DEVICE,
-    NO_EXTRA_SIGNAL,
-    RESUME,
-    SEED,
-    SEPARATE_VAL_SET,
-    VERBOSE,
-    finite_float,
-    flag,
-    positive_int,
-    run_script,
-    switch,
-    whole_number,
-)
+from background.options import SAVEDIR, LearningOptions
+from common.errors import InputError
+from common.options import ResumableOptions, not_negative, option, positive
+from common.script import run_script
+from events.options import ExtraSignalOptions
+from models.registry import CLASSIFIERS
 
 if TYPE_CHECKING:
-    from background.classifiers import ClassifierInput
-    from workflow.stages import Stage
+    from background.arrays import ClassifierArrays
+    from workflow.stage import Stage
 
-FLAGS = [
-    flag("epochs", type=positive_int, default=100, metavar="N", help="passes over the training events"),
-    flag("n_runs", type=positive_int, default=10, metavar="N", help="number of independent classifiers"),
-    flag("batch_size", type=positive_int, default=128, metavar="N", help="events per step"),
-    flag(
-        "patience",
-        type=whole_number,
-        default=20,
-        metavar="N",
-        help="a classifier is done after N epochs without a lower validation loss; 0: never",
-    ),
-    flag("config_file", default="classifier.yml", metavar="FILE", help="YAML file with the classifier's hyperparameters"),
-    switch("use_mjj", "give m_JJ to the classifier as well"),
-    switch("supervised", "learn the true labels (signal or background) instead of data or sample"),
-    switch("use_class_weights", "weight data and samples so that both count the same in total"),
-    switch("CWoLa", "weight so that SB = SR in total, and the strip below the SR = the strip above"),
-    flag(
-        "SR_center",
-        type=finite_float,
-        default=3.5,
-        metavar="TEV",
-        help="m_JJ (TeV) between the two strips, for CWoLa",
-    ),
-    switch(
-        "save_model",
-        "keep the weights, and the mean score of every run's 10 epochs of lowest validation loss instead of every epoch's",
-    ),
-    SEPARATE_VAL_SET,
-    NO_EXTRA_SIGNAL,
-    flag("data_dir", default="CATHODE_results/", metavar="DIR", help="folder with the arrays of stage 3"),
-    flag("savedir", default="CATHODE_results/", metavar="DIR", help="folder for losses and scores"),
-    SEED,
-    RESUME,
-    DEVICE,
-    VERBOSE,
-]
+logger = logging.getLogger(__name__)
+
+NAME, N_BEST_EPOCHS = "my_classifier", 10
 
 
-def main(args: Namespace) -> None:
-    """Read the arrays and the configuration, then train and score."""
-    from workflow.stages import choose_seed, run_stage
+@dataclass(frozen=True, kw_only=True)
+class Options(LearningOptions, ExtraSignalOptions, ResumableOptions):
+    """Options of stage 4."""
 
-    args.seed = choose_seed(args.seed, Path(args.savedir))
-    run_stage(stage(args), resume=args.resume)
+    model: str = option("nn", "classifier, see docs/estimators.md", choices=CLASSIFIERS.names)
+    epochs: int = option(100, "passes over the training events", check=positive)
+    n_runs: int = option(10, "number of independent classifiers", check=positive)
+    batch_size: int = option(128, "events per step", check=positive)
+    patience: int = option(
+        20, "a classifier is done after N epochs without a lower validation loss; 0: never", check=not_negative
+    )
+    config_file: Path | None = option(
+        None,
+        "YAML file with the classifier's hyperparameters",
+        metavar="FILE",
+        default_text="the classifier's own, classifier.yml for nn",
+        recorded=False,
+    )
+    save_model: bool = option(
+        False, "keep the weights, and the mean score of every run's 10 epochs of lowest validation loss instead of every epoch's"
+    )
+    data_dir: Path = option(SAVEDIR, "folder with the arrays of stage 3", metavar="DIR", chained_as=None, recorded=False)
+    savedir: Path = option(SAVEDIR, "folder for losses and scores", metavar="DIR", chained_as=None, recorded=False)
 
 
-def stage(args: Namespace) -> Stage:
-    """Stage 4 with these arguments."""
-    from background.classifiers import CONFIG_KEYS, OUTPUTS, average_scores, load_classifier_arrays
-    from background.lacathode import latent_folder, latent_folders
-    from data_handler import read_config, writable_folder
-    from models.classifier import NeuralNetworkClassifier
-    from workflow.stages import Stage, recorded_flags
+def main(options: Options) -> None:
+    """Read the arrays and the hyperparameters, then train and score."""
+    from workflow.stage import run_stage, seeded
 
-    config, data_dir = read_config(Path(args.config_file), NeuralNetworkClassifier, CONFIG_KEYS), Path(args.data_dir)
+    run_stage(stage(seeded(options, options.savedir)), resume=options.resume)
+
+
+def stage(options: Options) -> Stage:
+    """Stage 4 with these options."""
+    from background.arrays import ClassifierArrays, in_all_spaces, latent_folder, latent_folders
+    from background.mode import classifier_mode
+    from common.files import writable_folder
+    from evaluation.scores import SCORE_FILES, average_scores
+    from workflow.stage import Stage
+
+    classifier_mode(options)
+    hyperparameters = CLASSIFIERS.hyperparameters(options.model, options.config_file)
 
     def inputs() -> list[Path]:
-        return [path for space in latent_folders(data_dir) for path in sorted(space.glob("X_*.npy"))]
+        return [path for space in latent_folders(options.data_dir) for path in sorted(space.glob("X_*.npy"))]
 
     def work(folder: Path) -> dict[str, Any]:
-        spaces = latent_folders(data_dir)
-        arrays = [load_classifier_arrays(space, args.use_mjj, not args.no_extra_signal) for space in spaces]
-        savedirs = [writable_folder(latent_folder(folder, number)) for number in range(len(spaces))]
-        results = [_train(args, config, one, savedir) for one, savedir in zip(arrays, savedirs, strict=True)]
-        if len(savedirs) > 1:
-            average_scores(savedirs)
-        return {f"latent space {number}": result for number, result in enumerate(results)} if len(results) > 1 else results[0]
+        spaces = latent_folders(options.data_dir)
+        arrays = [ClassifierArrays.read(space, extra_signal=not options.no_extra_signal) for space in spaces]
+        folders = [writable_folder(latent_folder(folder, number)) for number in range(len(spaces))]
+        results = [_train(options, hyperparameters, *pair) for pair in zip(arrays, folders, strict=True)]
+        if len(spaces) == 1:
+            return results[0]
+        average_scores(folders)
+        return {f"latent space {number}": result for number, result in enumerate(results)}
 
     return Stage(
         "classifiers",
-        Path(args.savedir),
-        recorded_flags(args, config),
+        options.savedir,
+        options,
         inputs,
-        OUTPUTS,
+        in_all_spaces(*SCORE_FILES),
         work,
-        fits=("supervised", "CWoLa"),
+        hyperparameters=hyperparameters,
+        must_match=("mode",),
         after=("classifier_arrays",),
     )
 
 
-def _train(args: Namespace, config: dict[str, Any], arrays: ClassifierInput, savedir: Path) -> dict[str, Any]:
-    from background.classifiers import train_classifiers
-    from data_handler import make_seed
+def _train(options: Options, hyperparameters: dict[str, Any], arrays: ClassifierArrays, folder: Path) -> dict[str, Any]:
+    """Train the classifiers on the arrays of one latent space, score the test data, write losses, scores and weights."""
+    import numpy as np
 
-    return train_classifiers(
-        arrays,
-        config,
-        savedir,
-        epochs=args.epochs,
-        n_runs=args.n_runs,
-        batch_size=args.batch_size,
-        patience=args.patience,
-        supervised=args.supervised,
-        use_class_weights=args.use_class_weights,
-        cwola_center=args.SR_center if args.CWoLa else None,
-        separate_val_set=args.separate_val_set,
-        save_model=args.save_model,
-        seed=make_seed(args.seed, "classifier"),
-        device=args.device,
-    )
+    from background.mode import classifier_mode
+    from common.files import save_arrays
+    from common.seeds import make_seed
+    from models.arrays import no_gpu
+    from models.training.checkpoints import CHECKPOINT, Checkpoint
+    from plots import losses as figures
+    from plots.style import save
+
+    sets, n_val = classifier_mode(options).training_sets(arrays, options), len(arrays.validation)
+    (X, y, weight), (X_val, y_val, weight_val) = sets if len(sets) == 2 else (sets[0], (None, None, None))
+    classifier = CLASSIFIERS.create(
+        options.model, hyperparameters, options, ("epochs", "n_runs", "batch_size", "patience"), n_inputs=X.shape[1],
+        n_best_epochs=N_BEST_EPOCHS, use_class_weights=False, val_split=n_val / (len(arrays.train) + n_val),
+        no_gpu=no_gpu(options.device), verbose=True, random_state=make_seed(options.seed, "classifier"),
+    )  # fmt: skip
+    try:
+        classifier.fit(X, y, X_val, y_val, weight, weight_val, checkpoint=Checkpoint(folder / CHECKPOINT))
+    except InputError:
+        raise
+    except ValueError as error:
+        raise InputError(f"the classifiers cannot be trained: {error}") from error
+    if options.save_model:
+        classifier.save(folder, NAME)
+    losses = {"loss_matris": classifier.train_losses_[1:].T, "val_loss_matris": classifier.val_losses_[1:].T}
+    save_arrays(folder, losses)
+    for suffix, events in (("", arrays.test), ("_extrasig", arrays.extrasig), ("_sideband", arrays.sideband)):
+        if events is not None:
+            every_epoch = not options.save_model and suffix != "_sideband" and hasattr(classifier, "predict_versions")
+            inputs = arrays.inputs(events, use_mjj=options.use_mjj)
+            scores = classifier.predict_versions(inputs) if every_epoch else classifier.predict_runs(inputs)[:, None]
+            save_arrays(folder, {f"preds_matris{suffix}": scores.astype(np.float32, copy=False)})
+    for run, (train, val) in enumerate(zip(*losses.values(), strict=True)):
+        figure = figures.loss_curves({"training": train, "validation": val}, "cross-entropy per event (nats)")
+        save(figure, folder / f"classifier_losses_run_{run}.png")
+    lowest = np.nanmin(losses["val_loss_matris"], axis=1)
+    text = "classifiers (%d): lowest validation loss %.4f nats on average, %.4f to %.4f"
+    logger.info(text, len(lowest), lowest.mean(), lowest.min(), lowest.max())
+    return {"lowest_validation_losses": lowest.tolist(), "epochs": np.isfinite(losses["val_loss_matris"]).sum(axis=1).tolist()}
 
 
 if __name__ == "__main__":
-    run_script(main, __doc__, FLAGS)
+    run_script(main, __doc__, Options)

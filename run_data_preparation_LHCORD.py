@@ -8,84 +8,101 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
+import logging
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from common.script import DEVICE, SEED, SR_MAX, SR_MIN, VERBOSE, finite_float, flag, run_script, switch
+from common.options import StageOptions, option
+from common.script import run_script
+from events.options import RegionOptions
 
 if TYPE_CHECKING:
-    from workflow.stages import Stage
+    from workflow.stage import Stage
 
-FLAGS = [
-    flag(
-        "features_file",
-        default="events_anomalydetection_v2.features.h5",
+logger = logging.getLogger(__name__)
+
+EXTRA_BKG_FILE = Path("events_anomalydetection_qcd_extra_inneronly_features.h5")
+
+
+def check_s_over_b(value: float) -> str | None:
+    """What is wrong with a signal-to-background ratio."""
+    return None if value == -1 or 0 <= value < float("inf") else "must be 0 or above, or -1 for the paper's value"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(RegionOptions, StageOptions):
+    """Options of stage 1."""
+
+    features_file: Path = option(
+        Path("events_anomalydetection_v2.features.h5"),
+        "background and signal events in the LHC Olympics layout (Zenodo record 4536377)",
         metavar="FILE",
-        help="background and signal events in the LHC Olympics layout (Zenodo record 4536377)",
-    ),
-    flag(
-        "extra_bkg_file",
-        default="events_anomalydetection_qcd_extra_inneronly_features.h5",
+        recorded=False,
+    )
+    extra_bkg_file: Path = option(
+        EXTRA_BKG_FILE,
+        "extra signal-region background (Zenodo record 5759087); with none, or where the default is absent, half of the SR background "
+        "itself is set aside instead",
         metavar="FILE",
-        help="extra signal-region background (Zenodo record 5759087); with none, or where the default is absent, "
-        "half of the SR background itself is set aside instead",
-    ),
-    flag("outdir", default="separated_data/", metavar="DIR", help="folder for the separated .npy files"),
-    flag(
-        "S_over_B",
-        type=finite_float,
-        default=-1.0,
-        metavar="X",
-        help="signal over background in the signal region; -1: 1000 signal events per million background events, as in the paper",
-    ),
-    switch("add_deltaR", "add ΔR_JJ, the distance of the two jets in pseudorapidity and azimuth, as a fifth feature"),
-    SEED,
-    SR_MIN,
-    SR_MAX,
-    DEVICE,
-    VERBOSE,
-]
+        recorded=False,
+    )
+    outdir: Path = option(Path("separated_data"), "folder for the separated .npy files", metavar="DIR", recorded=False)
+    S_over_B: float = option(
+        -1.0,
+        "signal over background in the signal region; -1: 1000 signal events per million background events, as in the paper",
+        check=check_s_over_b,
+    )
+    add_deltaR: bool = option(False, "add ΔR_JJ, the distance of the two jets in pseudorapidity and azimuth, as a fifth feature")
 
 
-def main(args: Namespace) -> None:
+def main(options: Options) -> None:
     """Read, separate, write."""
-    from workflow.stages import choose_seed, run_stage
+    from workflow.stage import run_stage, seeded
 
-    args.seed = choose_seed(args.seed, Path(args.outdir))
-    run_stage(stage(args), resume=False)
+    run_stage(stage(seeded(options, options.outdir)), resume=False)
 
 
-def stage(args: Namespace) -> Stage:
-    """Stage 1 with these arguments."""
-    from events.lhco import OUTPUTS, check_exists, prepare_lhco
-    from workflow.stages import Stage, recorded_flags
+def stage(options: Options) -> Stage:
+    """Stage 1 with these options."""
+    from common.files import save_arrays
+    from events.features import BASELINE, columns_of
+    from events.lhco import check_exists
+    from events.separation import separate_lhco
+    from plots.spectra import mass_spectrum
+    from plots.style import save
+    from workflow.stage import Stage
 
-    default_extra = next(f.default for f in FLAGS if f.name == "extra_bkg_file")
-    features, extra = Path(args.features_file), Path(args.extra_bkg_file)
-    if args.extra_bkg_file == "none" or (args.extra_bkg_file == default_extra and not extra.exists()):
-        extra = None
-
-    def work(folder: Path) -> dict[str, Any]:
-        separation = prepare_lhco(
-            features,
-            extra,
-            folder,
-            s_over_b=args.S_over_B,
-            sr_range=(args.SR_min, args.SR_max),
-            seed=args.seed,
-            add_delta_r=args.add_deltaR,
-        )
-        return {"signal_to_background": separation.signal_to_background}
+    features = (*BASELINE, "deltaR_JJ") if options.add_deltaR else BASELINE
+    extra_file = options.extra_bkg_file
+    if extra_file == Path("none") or (extra_file == EXTRA_BKG_FILE and not extra_file.exists()):
+        extra_file = None
 
     def inputs() -> list[Path]:
-        files = [features] if extra is None else [features, extra]
+        files = [path for path in (options.features_file, extra_file) if path is not None]
         for path in files:
             check_exists(path)
         return files
 
-    return Stage("separation", Path(args.outdir), recorded_flags(args), inputs, OUTPUTS, work)
+    def work(folder: Path) -> dict[str, Any]:
+        region = options.sr_range
+        separated = separate_lhco(
+            options.features_file, extra_file, s_over_b=options.S_over_B, sr_range=region, seed=options.seed, features=features
+        )
+        for name, events in separated.files():
+            save_arrays(folder, {name: events})
+            logger.info("%s.npy: %d events, %d of them signal", name, len(events), events[:, -1].sum())
+            if len(events) == 0 and name in ("innerdata_extrasig_train", "innerdata_extrabkg_train"):
+                logger.warning("%s.npy is empty: modes that need it cannot run", name)
+        columns_of(features).save(folder)
+        save(mass_spectrum(separated.data_masses(), region), folder / "mjj_spectrum.png")
+        s_over_b = separated.separation.signal_to_background
+        logger.info("S/B in the signal region: %.3f %%", 100 * s_over_b)
+        return {"signal_to_background": s_over_b}
+
+    outputs = ("outerdata_*.npy", "innerdata_*.npy", "columns.json", "mjj_spectrum.png")
+    return Stage("separation", options.outdir, options, inputs, outputs, work)
 
 
 if __name__ == "__main__":
-    run_script(main, __doc__, FLAGS)
+    run_script(main, __doc__, Options)

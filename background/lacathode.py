@@ -1,87 +1,69 @@
-"""LaCATHODE's classifier arrays: data in the latent space of the sideband's flow against N(0, 1) (arXiv:2210.14924).
+"""LaCATHODE: data in the latent space of the sideband's flow against N(0, 1) (arXiv:2210.14924).
 
-Every epoch of the flow is a latent space of its own. The arrays of the best one are in the run's folder, those of further ones below it.
+Every epoch of the flow is a latent space of its own.
 """
 
 from __future__ import annotations
 
-import itertools
 import logging
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
 
-from background.arrays import ClassifierArrays, mix, share_out, write_classifier_arrays
-from background.densities import load_density_ensemble
-from common.files import InputError
-from data_handler import make_rng
+from background.arrays import ClassifierArrays, mix, share_out
+from background.densities import checked_density
+from background.mode import ClassifierMode
+from background.options import ArraysOptions
+from background.sampling import as_samples
+from common.errors import InputError
+from events.columns import Column
 from events.regions import EventSource
-from models.scalers import ExtPipeline
-from plots.figures import MASS_LABEL
+from events.view import Events
+from models.arrays import no_gpu
+from models.density import FeatureDensity
 
 logger = logging.getLogger(__name__)
 
-OUTPUTS = tuple(f"{folder}{name}" for folder in ("", "latent_[0-9]*/") for name in ("X_*.npy", "y_*.npy", "data_vs_samples.png"))
 LATENT_OVERSAMPLING = 4  # N(0, 1) events per data event, as published
 
 
-def latent_folder(savedir: Path, number: int) -> Path:
-    """Where the arrays of a latent space are: the first in the run's folder, the others below it."""
-    return savedir if number == 0 else savedir / f"latent_{number}"
+class LaCathode(ClassifierMode):
+    """Latent SR data against N(0, 1), four times as many."""
+
+    name = "LaCATHODE"
+    background = "N(0, 1), with the SR data moved to the latent space of the same flow"
+    score = "classifier: latent SR data against N(0, 1)"
+    densities = ("sideband",)
+    class_names = ("data", "N(0, 1)")
+    uses = ("ANODE_models", "model_file_name", "DE_dir", "no_logit_trained", "n_latent_epochs")
+
+    def use_logit(self, options: ArraysOptions) -> bool:
+        return False  # latent coordinates have no boundaries
+
+    def build(self, source: EventSource, options: ArraysOptions) -> Iterator[ClassifierArrays]:
+        stored = checked_density(options, source)
+        for flow in stored.versions(options.n_latent_epochs, no_gpu=no_gpu(options.device)):
+            yield self.in_latent_space(source, flow, options)
+
+    def in_latent_space(self, source: EventSource, flow: FeatureDensity, options: ArraysOptions) -> ClassifierArrays:
+        """The arrays of one latent space; events outside the flow's training range have no coordinates there and are dropped."""
+        data = source.signal_region(separate_val_set=options.separate_val_set)
+        rng, d = source.rng("latent background"), source.n_features
+        n_background = LATENT_OVERSAMPLING * sum(map(len, data))
+        masses = rng.choice(data[0].m, n_background)  # independent of the latent coordinates
+        background = as_samples(masses, rng.standard_normal((n_background, d)))
+
+        def to_latent(name: str, events: Events) -> Events:
+            latent = flow.transform(events.x, events.m[:, None])
+            inside = np.isfinite(latent).all(axis=1)
+            if not inside.any():
+                raise InputError(f"{name}: no event lies inside the range the density estimator was trained on")
+            logger.info("%s: %d of %d events outside the density estimator's range dropped", name, (~inside).sum(), len(events))
+            return Events(np.column_stack([events.m, latent, events.label])[inside])
+
+        columns = [Column(f"z_{k}", f"latent $z_{{{k}}}$", "", "coordinate in the flow's latent space") for k in range(1, d + 1)]
+        shares = share_out(background, *map(len, data), oversampling=True, rng=rng)
+        return mix(data, shares, source, options, transform=to_latent, columns=source.columns.with_features(columns))
 
 
-def latent_folders(savedir: Path) -> list[Path]:
-    """The run's folder and those of its further latent spaces, if any."""
-    further = (latent_folder(savedir, number) for number in itertools.count(1))
-    return [savedir, *itertools.takewhile(lambda folder: (folder / "X_train.npy").is_file(), further)]
-
-
-def mix_latent(source: EventSource, flow: ExtPipeline, extra_signal: bool) -> ClassifierArrays:
-    """SR data in the latent space of the sideband's flow against N(0, 1), four times as many (arXiv:2210.14924).
-
-    Events outside the flow's training range have no latent coordinates: they are dropped and counted in the log.
-    """
-    train, val = source.signal_region()
-    rng = make_rng(source.seed, "latent background")
-    n_background = LATENT_OVERSAMPLING * (len(train) + len(val))
-    masses = rng.choice(train[:, 0], n_background)  # independent of the latent coordinates
-    background = np.column_stack([masses, rng.standard_normal((n_background, train.shape[1] - 2))])
-
-    def to_latent(name: str, events: np.ndarray) -> np.ndarray:
-        latent = flow.transform(events[:, 1:-1], events[:, :1])
-        inside = np.isfinite(latent).all(axis=1)
-        if not inside.any():
-            raise InputError(f"{name}: no event lies inside the range the density estimator was trained on")
-        logger.info("%s: %d of %d events outside the density estimator's range dropped", name, (~inside).sum(), len(events))
-        return np.column_stack([events[:, :1], latent, events[:, -1:]])[inside]
-
-    shares = share_out(background, len(train), len(val), True, rng)
-    return mix((train, val), shares, source, extra_signal=extra_signal, transform=to_latent)
-
-
-def write_latent_arrays(
-    source: EventSource,
-    epochs: Sequence[Path],
-    config: Mapping[str, Any],
-    savedir: Path,
-    *,
-    trained_with_logit: bool,
-    extra_signal: bool,
-    fiducial_cut: bool,
-    device: str,
-) -> dict[str, Any]:
-    """Write the classifier arrays of the latent space of every one of the flow's `epochs` (.par); returns their numbers of events."""
-    counts = {}
-    n_features = source.test().shape[1] - 2
-    labels = [MASS_LABEL, *(f"latent $z_{k + 1}$" for k in range(n_features))]
-    for number, path in enumerate(epochs):
-        flow = load_density_ensemble([path], config, n_features, source.shift, device, trained_with_logit)
-        arrays = mix_latent(source, flow, extra_signal)
-        folder = latent_folder(savedir, number)
-        names = ("data", "N(0, 1)")
-        counts[f"latent space {number}"] = write_classifier_arrays(
-            arrays, folder, use_logit=False, fiducial_cut=fiducial_cut, names=names, labels=labels
-        )
-    return counts
+MODE = LaCathode()

@@ -12,24 +12,19 @@ import sys
 import time
 from pathlib import Path
 
+import measuring
 import numpy as np
 import torch
-
-import common
 
 N_RUNS = 10
 
 
 def arrays(folder: Path):
-    """The arrays of stage 3 in the idealized mode, balanced weights, and the test events."""
-    from background import arrays as mixing
-    from background.classifiers import event_weights
-    from events.regions import EventSource, FeatureShift
+    """Inputs, target and balanced weights of training and validation in the idealized mode, and the test events."""
+    from background.idealized import MODE
 
-    source = EventSource(folder, FeatureShift(), 1, (3.3, 3.7), separate_val_set=True)
-    mixed = mixing.preprocess(mixing.mix_idealized(source, True, True, False), use_logit=False, fiducial_cut=False)
-    sets = [(a[:, 1:-2], a[:, -2], event_weights(a, a[:, -2], True, None)) for a in (mixed.train, mixed.validation)]
-    return *sets, mixed.test[:, 1:-2], mixed.test[:, -1]
+    mixed, sets = measuring.classifier_arrays(folder, 1, MODE, extra_bkg=True)
+    return *sets, mixed.test.x, mixed.test.label
 
 
 def work(kind: str, folder: Path, epochs: int, n_baseline: int, seed: int) -> None:
@@ -43,15 +38,15 @@ def work(kind: str, folder: Path, epochs: int, n_baseline: int, seed: int) -> No
     if kind == "baseline":
         import baseline
 
-        common.wait_for_turn()
+        measuring.wait_for_turn()
         for run in range(n_baseline):
             run_scores, run_losses = [], []
             for seconds, val_loss, network in baseline.train_classifier(*train, *val, epochs=epochs):
                 with torch.no_grad():
                     run_scores.append(torch.sigmoid(network(baseline.tensors(X_test)[0])).squeeze(1).numpy())
                 run_losses.append(val_loss)
-                common.report({"seconds": seconds, "val_loss": val_loss, "run": run})
-                common.wait_for_turn()
+                measuring.report({"seconds": seconds, "val_loss": val_loss, "run": run})
+                measuring.wait_for_turn()
             scores.append(np.stack(run_scores))
             losses.append(run_losses)
         scores, losses = np.stack(scores), np.array(losses)
@@ -64,11 +59,11 @@ def work(kind: str, folder: Path, epochs: int, n_baseline: int, seed: int) -> No
             nonlocal start
             seconds = time.perf_counter() - start
             scores.append(classifier.predict_runs(X_test))
-            common.report({"seconds": seconds, "val_loss": float(val_losses.mean())})
-            common.wait_for_turn()
+            measuring.report({"seconds": seconds, "val_loss": float(val_losses.mean())})
+            measuring.wait_for_turn()
             start = time.perf_counter()
 
-        common.wait_for_turn()
+        measuring.wait_for_turn()
         start = time.perf_counter()
         classifier = NeuralNetworkClassifier(
             n_inputs=4, n_runs=N_RUNS, epochs=epochs, use_class_weights=False, no_gpu=True, random_state=seed
@@ -77,23 +72,23 @@ def work(kind: str, folder: Path, epochs: int, n_baseline: int, seed: int) -> No
         scores, losses = np.stack(scores, axis=1), classifier.val_losses_[1:].T
     kept = np.stack([run[best_epochs(loss, 10)].mean(axis=0) for run, loss in zip(scores, losses, strict=True)])
     evaluation = evaluate_scores(kept, labels)
-    common.report({"max_sic": [best.value for best in evaluation.run_max_sic], "lowest": losses.min(axis=1).tolist(),
-                   "curves": losses.tolist(), "peak_MB": common.peak_memory()})  # fmt: skip
+    measuring.report({"max_sic": [best.value for best in evaluation.run_max_sic], "lowest": losses.min(axis=1).tolist(),
+                   "curves": losses.tolist(), "peak_MB": measuring.peak_memory()})  # fmt: skip
 
 
 def main() -> None:
     """Alternate the two workers, then compare."""
-    parser = common.parser(__doc__)
+    parser = measuring.parser(__doc__)
     parser.add_argument("--epochs", type=int, default=100, metavar="N", help="epochs of every classifier (default 100)")
     parser.add_argument(
         "--baseline_runs", type=int, default=1, metavar="N", help="classifiers that the baseline trains (default 1)"
     )
     args = parser.parse_args()
     folder = Path(args.work_dir) / "separated_data"
-    common.separate(args.features_file, args.extra_bkg_file, folder, args.seed)
+    measuring.separate(args.features_file, args.extra_bkg_file, folder, args.seed)
     numbers = [str(args.epochs), str(args.baseline_runs), str(args.seed)]
-    answers = common.alternate([[str(Path(__file__)), kind, str(folder), *numbers] for kind in ("baseline", "project")])
-    seconds = [float(np.median([s["seconds"] for s in common.steps_of(side)])) for side in answers]
+    answers = measuring.alternate([[str(Path(__file__)), kind, str(folder), *numbers] for kind in ("baseline", "project")])
+    seconds = [float(np.median([s["seconds"] for s in measuring.steps_of(side)])) for side in answers]
     finals = [side[-1] for side in answers]
     ten = [seconds[0] * N_RUNS, seconds[1]]
 
@@ -112,7 +107,7 @@ def main() -> None:
         ("max SIC, mean ± std over runs", *(spread(f["max_sic"]) for f in finals), ""),
         ("peak memory (MB)", *(f"{f['peak_MB']:.4g}" for f in finals), ""),
     ]
-    common.write("classifier", {"baseline": answers[0], "project": answers[1]}, rows)
+    measuring.write("classifier", {"baseline": answers[0], "project": answers[1]}, rows)
 
 
 if __name__ == "__main__":

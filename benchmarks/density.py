@@ -11,27 +11,28 @@ from __future__ import annotations
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
+import measuring
 import numpy as np
 import torch
-
-import common
 
 N_SAMPLES, N_TIMED = 100_000, 400_000
 
 
 def events(folder: Path):
     """Training and validation features and masses in the flow's space, the true SR background, and the preprocessing."""
-    from background.densities import DensityPreprocessing
-    from events.regions import EventSource, FeatureShift
+    from background.options import ArraysOptions
+    from events.regions import EventSource
+    from models.density import DensityPreprocessing
 
-    source = EventSource(folder, FeatureShift(), 1, (3.3, 3.7), separate_val_set=True)
+    source = EventSource(ArraysOptions(data_dir=folder, seed=1, extra_bkg=True))
     train, val = source.sideband()
-    preprocessing = DensityPreprocessing.fit(train[:, 1:-1], use_logit=True, shift=source.shift)
-    sets = [preprocessing.inside(part, "events") for part in (train, val)]
-    truth = np.concatenate([part[part[:, -1] == 0] for part in (source.extra_background(), source.test())])
-    arrays = [(preprocessing.scaler.transform(part[:, 1:-1]), part[:, :1]) for part in sets]
-    return *arrays, np.random.default_rng(0).permutation(truth)[:, :-1], preprocessing.scaler
+    preprocessing = DensityPreprocessing.fit(train.x, use_logit=True, names=source.columns.names)
+    sets = [part[preprocessing.inside(part.x, "events")] for part in (train, val)]
+    truth = np.concatenate([part[part.label == 0].m_and_x for part in (source.extra_background(), source.test())])
+    arrays = [(preprocessing.scaler.transform(part.x), part.m[:, None]) for part in sets]
+    return *arrays, np.random.default_rng(0).permutation(truth), preprocessing.scaler
 
 
 def judge(losses: list[float], load, sample, log_prob, X_val, m_val, truth, scaler) -> None:
@@ -53,11 +54,11 @@ def judge(losses: list[float], load, sample, log_prob, X_val, m_val, truth, scal
     single = np.column_stack([m[:N_SAMPLES], scaler.inverse_transform(sample(m[:N_SAMPLES]))])
     mixture = np.random.default_rng(0).permutation(mixture)[:N_SAMPLES]
     auc = {
-        name: [common.two_sample_auc(s, truth[:N_SAMPLES], seed) for seed in range(3)]
+        name: [measuring.two_sample_auc(s, truth[:N_SAMPLES], seed) for seed in range(3)]
         for name, s in (("one", single), ("ten", mixture))
     }
-    common.report({"log_prob_per_s": log_prob_rate, "samples_per_s": N_TIMED / elapsed, "sampling_s": elapsed, "auc": auc,
-                   "peak_MB": common.peak_memory()})  # fmt: skip
+    measuring.report({"log_prob_per_s": log_prob_rate, "samples_per_s": N_TIMED / elapsed, "sampling_s": elapsed, "auc": auc,
+                   "peak_MB": measuring.peak_memory()})  # fmt: skip
 
 
 def work(kind: str, folder: Path, epochs: int, seed: int) -> None:
@@ -69,49 +70,38 @@ def work(kind: str, folder: Path, epochs: int, seed: int) -> None:
         import baseline
 
         seconds_spent = 0.0
-        common.wait_for_turn()
+        measuring.wait_for_turn()
         for seconds, val_loss, state in baseline.train_flow(X, m, X_val, m_val, epochs):
-            common.report({"seconds": seconds, "val_loss": val_loss})
+            measuring.report({"seconds": seconds, "val_loss": val_loss})
             losses.append(val_loss)
             states.append(state)
             seconds_spent += seconds
-            common.wait_for_turn()
+            measuring.wait_for_turn()
         torch.save({"losses": losses, "states": states, "seconds": seconds_spent}, folder.parent / baseline.kept_name(seed))
         flow = baseline.build_flow(X.shape[1])
         judge(losses, lambda e: flow.load_state_dict(states[e]), lambda m: baseline.sample(flow, m),
               lambda x, m: baseline.log_prob(flow, x, m), X_val, m_val, truth, scaler)  # fmt: skip
         return
 
-    import run_ANODE_training as stage
-    from background.densities import CONFIG_KEYS, default_batch_size
-    from common.script import arguments
-    from data_handler import read_config
-    from models.flow import ConditionalNormalizingFlow
+    from models.registry import DENSITIES
+    from run_ANODE_training import Options
 
-    args = arguments(stage.FLAGS)
-    config = read_config(common.ROOT / args.config_file, ConditionalNormalizingFlow, CONFIG_KEYS)
-    batch_size = args.batch_size or default_batch_size(len(X))
-    flow = ConditionalNormalizingFlow(
-        **config,
-        num_inputs=X.shape[1],
-        epochs=args.epochs,
-        batch_size=batch_size,
-        early_stopping=args.patience > 0,
-        patience=args.patience,
-        random_state=seed,
-        no_gpu=True,
-    )
+    options = Options()
+    flow = DENSITIES.create(
+        options.model, DENSITIES.hyperparameters(options.model), options, ("epochs", "batch_size", "patience"), num_inputs=X.shape[1],
+        random_state=seed, no_gpu=True,
+    )  # fmt: skip
     start = time.perf_counter()
 
-    def on_epoch(epoch: int, module: torch.nn.Module, val_loss: float) -> None:
+    def on_epoch(epoch: int, flow: Any, val_losses: np.ndarray) -> None:
         nonlocal start
-        common.report({"seconds": time.perf_counter() - start, "val_loss": val_loss})
-        losses.append(val_loss)
-        states.append({name: value.clone() for name, value in module.state_dict().items()})
-        common.wait_for_turn()
+        measuring.report({"seconds": time.perf_counter() - start, "val_loss": float(val_losses[0])})
+        losses.append(float(val_losses[0]))
+        states.append({name: value.clone() for name, value in flow.module_.state_dict().items()})
+        measuring.wait_for_turn()
         start = time.perf_counter()
 
-    common.wait_for_turn()
+    measuring.wait_for_turn()
     start = time.perf_counter()
     flow.fit(X, m, X_val, m_val, on_epoch=on_epoch)
     rng = np.random.default_rng(seed)
@@ -121,19 +111,19 @@ def work(kind: str, folder: Path, epochs: int, seed: int) -> None:
 
 def main() -> None:
     """Alternate the two workers, then compare."""
-    parser = common.parser(__doc__)
+    parser = measuring.parser(__doc__)
     parser.add_argument("--epochs", type=int, default=30, metavar="N", help="epochs of the baseline (default 30)")
     args = parser.parse_args()
     folder = Path(args.work_dir) / "separated_data"
-    common.separate(args.features_file, args.extra_bkg_file, folder, args.seed)
+    measuring.separate(args.features_file, args.extra_bkg_file, folder, args.seed)
     script = str(Path(__file__))
-    answers = common.alternate(
+    answers = measuring.alternate(
         [[script, kind, str(folder), str(args.epochs), str(args.seed)] for kind in ("baseline", "project")]
     )
-    curves = [list(common.steps_of(side)) for side in answers]
+    curves = [list(measuring.steps_of(side)) for side in answers]
     finals = [side[-1] for side in answers]
     target = min(step["val_loss"] for step in curves[0])
-    needed = [common.seconds_to_reach(target, side) for side in curves]
+    needed = [measuring.seconds_to_reach(target, side) for side in curves]
     rows = [("", "baseline", "project", "ratio")]
 
     def row(name: str, values: list[float], form: str = "{:.3g}", ratio: bool = True) -> None:
@@ -151,7 +141,9 @@ def main() -> None:
     row("sampling, events per second", [f["samples_per_s"] for f in finals])
     row("seconds for 400 000 samples from ten epochs", [f["sampling_s"] for f in finals])
     row("peak memory (MB)", [f["peak_MB"] for f in finals])
-    common.write("density", {"baseline": answers[0], "project": answers[1], "target": target, "seconds_to_target": needed}, rows)
+    measuring.write(
+        "density", {"baseline": answers[0], "project": answers[1], "target": target, "seconds_to_target": needed}, rows
+    )
     draw(curves)
 
 
@@ -170,7 +162,7 @@ def draw(curves) -> None:
         ylim=(lowest - 0.005, lowest + 0.1),
     )
     axes.legend()
-    figure.savefig(common.HERE / "density.png", dpi=120)
+    figure.savefig(measuring.HERE / "density.png", dpi=120)
 
 
 if __name__ == "__main__":

@@ -17,19 +17,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import h5py
+import measuring
 import numpy as np
-
-import common
 
 SPLIT = ["--separate_val_set", "--no_extra_signal"]
 CREATION = [*SPLIT, "--realistic_conditional", "--oversampling", "--no_logit"]
 TRAINING = [*SPLIT, "--use_class_weights", "--save_model"]
-IMPORTS = "import matplotlib.pyplot, torch, classifier_training, density_estimation, evaluation_utils"
+IMPORTS = "import torch, models.flow, models.classifier, background.lacathode, evaluation_utils, workflow.plan"
 SCORING = """
 import sys, time, numpy as np
 from models.classifier import NeuralNetworkClassifier
-from background.classifiers import weight_path
-classifier = NeuralNetworkClassifier(n_runs=10).load_weights(weight_path(sys.argv[1], 0))
+classifier = NeuralNetworkClassifier.load_from(sys.argv[1], "my_classifier").set_params(n_best_epochs=1)
 X = np.random.default_rng(0).normal(size=(1_000_000, 4)).astype(np.float32)
 start = time.perf_counter()
 classifier.predict(X)
@@ -53,7 +51,7 @@ def cut(source: str, target: Path, share: float) -> None:
 def measure(command: list[str], inputs: Sequence[Path] = ()) -> dict[str, float]:
     """Seconds, peak memory and size of the inputs (MB) of one process."""
     start = time.perf_counter()
-    process = subprocess.Popen([sys.executable, *command], cwd=common.ROOT)
+    process = subprocess.Popen([sys.executable, *command], cwd=measuring.ROOT)
     _, status, usage = os.wait4(process.pid, 0)
     if status:
         raise RuntimeError(f"{' '.join(command)} failed")
@@ -82,7 +80,7 @@ def run_stages(files: list[str], folder: Path, share: float, seed: int) -> dict[
 
 def main() -> None:
     """Run the stages for every size."""
-    parser = common.parser(__doc__)
+    parser = measuring.parser(__doc__)
     parser.add_argument("--shares", type=float, nargs="+", default=[0.1, 0.3, 1.0], metavar="X", help="shares of the events")
     args = parser.parse_args()
     from evaluation_utils import full_single_evaluation
@@ -99,7 +97,7 @@ def main() -> None:
                 cut(path, Path(files[i]), share)
         results[share] = run_stages(files, folder, share, args.seed)
         max_sic[share] = full_single_evaluation(folder / "results", folder / "results", return_all=True).max_sic.value
-    scoring = float(subprocess.check_output([sys.executable, "-c", SCORING, str(folder / "results")], cwd=common.ROOT))
+    scoring = float(subprocess.check_output([sys.executable, "-c", SCORING, str(folder / "results")], cwd=measuring.ROOT))
     rows = [("stage", *(f"{100 * share:g} %: s" for share in args.shares),
              *(f"{100 * share:g} %: MB above imports" for share in args.shares), "input at the last share: MB")]  # fmt: skip
     for stage, last in results[args.shares[-1]].items():
@@ -114,7 +112,7 @@ def main() -> None:
     rows.append(("imports alone", *[""] * len(args.shares), *[f"{floor:.0f}"] * len(args.shares), ""))
     content = {"stages": {str(k): v for k, v in results.items()}, "max_sic": {str(k): v for k, v in max_sic.items()},
                "imports_MB": floor, "scoring_s": scoring, "seed": args.seed}  # fmt: skip
-    common.write("pipeline" if args.seed == 1 else f"pipeline_seed_{args.seed}", content, rows)
+    measuring.write("pipeline" if args.seed == 1 else f"pipeline_seed_{args.seed}", content, rows)
 
 
 if __name__ == "__main__":

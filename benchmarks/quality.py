@@ -13,28 +13,31 @@ import time
 from pathlib import Path
 
 import baseline
+import measuring
 import numpy as np
 import torch
 
-import common
+from background.cathode import Cathode
+from background.options import ArraysOptions
+from background.sampling import as_samples, sample_masses
+from events.regions import EventSource
+from events.view import Events
 
 N_RUNS = 10
 
 
-class BaselineSamples:
-    """Background from the ten best epochs of a baseline flow, one call of its `sample` each."""
+class BaselineCathode(Cathode):
+    """CATHODE with background from the ten best epochs of a baseline flow, one call of its `sample` each."""
 
     def __init__(self, epochs: int, kept: Path) -> None:
         self.epochs, self.kept = epochs, kept
         self.seconds: dict[str, float] = {}
         self.val_losses: list[float] = []
 
-    def draw(self, source, sr_masses: np.ndarray, n_features: int) -> np.ndarray:
-        """Train on the sideband, or take the epochs that `density.py` left; sample at masses drawn as in the project [n, 1 + d]."""
+    def samples(self, source: EventSource, options: ArraysOptions, train: Events) -> Events:
+        """Train on the sideband, or take the epochs that `density.py` left; sample at masses drawn as in the project."""
         from density import events
 
-        from background.arrays import sample_masses
-        from data_handler import make_rng
         from models.training.epochs import best_epochs
 
         (X, m), (X_val, m_val), _, scaler = events(source.data_dir)
@@ -46,9 +49,8 @@ class BaselineSamples:
             self.val_losses, states = ([epoch[i] for epoch in trained] for i in (1, 2))
             self.seconds["density estimator"] = sum(epoch[0] for epoch in trained)
         start = time.perf_counter()
-        rng = make_rng(source.seed, "samples")
-        masses = sample_masses(sr_masses, 400_000, source.sr_range, 0.01, rng)
-        flow, samples = baseline.build_flow(n_features), []
+        masses = sample_masses(train.m, 400_000, source.sr_range, 0.01, source.rng("samples"))
+        flow, samples = baseline.build_flow(source.n_features), []
         best = best_epochs(np.array(self.val_losses), 10)
         for i, epoch in enumerate(best):
             flow.load_state_dict(states[epoch])
@@ -56,29 +58,25 @@ class BaselineSamples:
             samples.append(np.column_stack([mine, scaler.inverse_transform(baseline.sample(flow, mine))]))
         joined = np.concatenate(samples)
         self.seconds["samples"] = time.perf_counter() - start
-        return joined[np.isfinite(joined).all(axis=1)]
+        joined = joined[np.isfinite(joined).all(axis=1)]
+        return as_samples(joined[:, 0], joined[:, 1:])
 
 
 def main() -> None:
     """Train, sample, classify, evaluate."""
-    parser = common.parser(__doc__)
+    parser = measuring.parser(__doc__)
     parser.add_argument("--epochs", type=int, default=30, metavar="N", help="epochs of the flow (default 30)")
     parser.add_argument("--cf_epochs", type=int, default=100, metavar="N", help="epochs of every classifier (default 100)")
     parser.add_argument("--n_runs", type=int, default=3, metavar="N", help="classifiers (default 3)")
     args = parser.parse_args()
-    from background import arrays as mixing
-    from background.classifiers import event_weights
     from evaluation_utils import evaluate_scores
-    from events.regions import EventSource, FeatureShift
     from models.training.epochs import best_epochs
 
     folder = Path(args.work_dir) / "separated_data"
-    common.separate(args.features_file, args.extra_bkg_file, folder, 1)
+    measuring.separate(args.features_file, args.extra_bkg_file, folder, 1)
     torch.manual_seed(args.seed)
-    source = EventSource(folder, FeatureShift(), args.seed, (3.3, 3.7), separate_val_set=True)
-    samples = BaselineSamples(args.epochs, folder.parent / baseline.kept_name(args.seed))
-    arrays = mixing.preprocess(mixing.mix_cathode(source, samples, True, False), use_logit=False, fiducial_cut=False)
-    train, val = ((a[:, 1:-2], a[:, -2], event_weights(a, a[:, -2], True, None)) for a in (arrays.train, arrays.validation))
+    samples = BaselineCathode(args.epochs, folder.parent / baseline.kept_name(args.seed))
+    arrays, (train, val) = measuring.classifier_arrays(folder, args.seed, samples)
     scores, elapsed = [], 0.0
     for _ in range(args.n_runs):
         run_scores, losses = [], []
@@ -86,15 +84,15 @@ def main() -> None:
             elapsed += seconds
             losses.append(val_loss)
             with torch.no_grad():
-                run_scores.append(torch.sigmoid(network(baseline.tensors(arrays.test[:, 1:-2])[0])).squeeze(1).numpy())
+                run_scores.append(torch.sigmoid(network(baseline.tensors(arrays.test.x)[0])).squeeze(1).numpy())
         scores.append(np.stack(run_scores)[best_epochs(np.array(losses), 10)].mean(axis=0))
-    evaluation = evaluate_scores(np.stack(scores), arrays.test[:, -1])
+    evaluation = evaluate_scores(np.stack(scores), arrays.test.label)
     seconds = samples.seconds | {"ten classifiers": elapsed * N_RUNS / args.n_runs}
     rows = [("baseline", f"seed {args.seed}"), *((f"{name} (s)", f"{value:.0f}") for name, value in seconds.items()),
             ("lowest validation loss (nats)", f"{min(samples.val_losses):.4f}"),
             (f"max SIC, median of {args.n_runs} runs", f"{evaluation.max_sic.value:.1f}"),
             ("AUC, mean", f"{evaluation.auc.mean():.3f}")]  # fmt: skip
-    common.write(
+    measuring.write(
         f"quality_seed_{args.seed}",
         {"seconds": seconds, "val_losses": samples.val_losses, "threads": torch.get_num_threads(), "epochs": args.epochs,
          "cf_epochs": args.cf_epochs, "max_sic": evaluation.max_sic.value, "auc": evaluation.auc.tolist(),

@@ -1,7 +1,7 @@
-"""Files, whole or not at all: every output is written beside its final name and renamed. What is read is not trusted.
+"""Files that are whole or absent: every output is written beside its final name and renamed. What is read is not trusted.
 
-Nothing on disk is a pickle that runs code: arrays are plain numbers, weights are read with torch's restricted reader, and the size that a
-file claims is compared with the size it has before anything is allocated.
+Nothing on disk is a pickle: arrays are plain numbers, the rest is JSON or YAML, and the size that a file claims is compared with the size
+it has before anything is allocated.
 """
 
 from __future__ import annotations
@@ -10,26 +10,17 @@ import io
 import json
 import math
 import os
-import zipfile
-from collections.abc import Callable, Mapping
+import shutil
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 
-if TYPE_CHECKING:
-    import torch
+from common.errors import InputError, MachineError
 
+Content = TypeVar("Content")
 LARGEST_JSON = 16 * 2**20  # bytes
-ARCHIVE_OVERHEAD = 2**20  # bytes that a weights file may hold beside its weights
-
-
-class InputError(ValueError):
-    """Something the user gave (a file, a flag, a folder) cannot be used; the message is one line that says what and why."""
-
-
-class MachineError(RuntimeError):
-    """The machine does not do what is needed (a full disk, a folder that became read-only, a lock); one line that says what and why."""
 
 
 def write_whole(path: Path, write: Callable[[Path], None]) -> None:
@@ -73,12 +64,24 @@ def load_array(path: Path) -> np.ndarray:
     InputError
         If the file is missing, truncated, not a .npy file, or holds anything but numbers.
     """
-    path = Path(path)
+
+    def read(file: io.BufferedReader) -> np.ndarray:
+        _read_header(path, file)
+        file.seek(0)
+        return np.load(file, allow_pickle=False)
+
+    return _from_npy(path, read)
+
+
+def array_shape(path: Path) -> tuple[int, ...]:
+    """The shape of the array in a .npy file, from its header alone; raises what `load_array` raises."""
+    return _from_npy(path, lambda file: _read_header(path, file))
+
+
+def _from_npy(path: Path, read: Callable[[io.BufferedReader], Content]) -> Content:
     try:
-        with path.open("rb") as file:
-            _check_header(path, file)
-            file.seek(0)
-            return np.load(file, allow_pickle=False)
+        with Path(path).open("rb") as file:
+            return read(file)
     except (InputError, MemoryError):
         raise
     except FileNotFoundError:
@@ -86,10 +89,11 @@ def load_array(path: Path) -> np.ndarray:
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
     except Exception as error:  # a damaged header can be any text: numpy raises what Python's parser raises
-        raise InputError(f"{path}: not a complete .npy file ({_first_line(error)})") from error
+        raise InputError(f"{path}: not a complete .npy file ({first_line(error)})") from error
 
 
-def _check_header(path: Path, file: io.BufferedReader) -> None:
+def _read_header(path: Path, file: io.BufferedReader) -> tuple[int, ...]:
+    """The shape, if the file holds as many numbers as its header promises."""
     version = np.lib.format.read_magic(file)
     if version not in ((1, 0), (2, 0)):
         raise ValueError(f"version {version}")
@@ -102,9 +106,10 @@ def _check_header(path: Path, file: io.BufferedReader) -> None:
     found, promised = os.fstat(file.fileno()).st_size - file.tell(), math.prod(shape) * dtype.itemsize
     if min(shape, default=0) < 0 or found != promised:
         raise ValueError(f"{found} bytes of data, its header says {promised}")
+    return shape
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
@@ -137,72 +142,41 @@ def load_json(path: Path) -> dict[str, Any]:
     except InputError:
         raise
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: not a JSON file ({_first_line(error)})") from error
+        raise InputError(f"{path}: not a JSON file ({first_line(error)})") from error
     if not isinstance(content, dict):
         raise InputError(f"{path}: not a JSON object")
     return content
 
 
-def save_tensors(path: Path, content: Mapping[str, Any]) -> None:
-    """Write tensors, numbers and text in nested containers, whole or not at all; equal content gives equal bytes."""
-    import torch
-
-    buffer = io.BytesIO()  # torch would name the archive after the temporary file, and hide why writing fails
-    torch.save(content, buffer)
-    write_whole(path, lambda partial: partial.write_bytes(buffer.getbuffer()))
+def save_arrays(folder: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write several arrays as NAME.npy."""
+    for name, array in arrays.items():
+        save_array(Path(folder) / f"{name}.npy", array)
 
 
-def load_tensors(path: Path, largest: int | None = None) -> Any:
-    """Read what `save_tensors` wrote, with torch's restricted reader; `largest` limits the bytes that the archive may unpack to.
+def copy_whole(source: Path, target: Path) -> None:
+    """Copy a file, whole or not at all."""
+    write_whole(target, lambda partial: shutil.copyfile(source, partial))
+
+
+def writable_folder(path: Path) -> Path:
+    """Make the folder if needed.
 
     Raises
     ------
     InputError
-        If the file is missing, damaged, larger than expected, or holds anything but tensors and plain containers.
+        If it cannot be made or written to.
     """
-    import torch
-
     path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
     try:
-        with zipfile.ZipFile(path) as archive:
-            size = sum(entry.file_size for entry in archive.infolist())
-        if size > (path.stat().st_size if largest is None else largest):
-            raise InputError(f"{path}: unpacks to {size} bytes, more than the configuration needs")
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (InputError, MemoryError):
-        raise
-    except Exception as error:  # torch raises half a dozen unrelated types for a damaged archive
-        raise InputError(f"{path}: not a readable weights file ({type(error).__name__})") from error
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{path}: this folder cannot be made ({error.strerror or error})") from error
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise InputError(f"{path}: this folder cannot be written to")
+    return path
 
 
-def save_weights(path: Path, state: Mapping[str, torch.Tensor]) -> None:
-    """Write a state dict (weights only, on the CPU), whole or not at all."""
-    save_tensors(path, {name: value.detach().cpu().clone() for name, value in state.items()})
-
-
-def load_weights(path: Path, module: torch.nn.Module) -> None:
-    """Load a state dict into `module`, after comparing every name, shape and type.
-
-    Raises
-    ------
-    InputError
-        If the file is missing, is no state dict, belongs to another architecture, or holds weights that are not finite.
-    """
-    import torch
-
-    path, expected = Path(path), module.state_dict()
-    size = sum(value.numel() * value.element_size() for value in expected.values())
-    state = load_tensors(path, 2 * size + ARCHIVE_OVERHEAD)
-    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise InputError(f"{path}: holds no state dict")
-    for name in sorted(expected.keys() | state.keys(), key=str):
-        if name not in state or name not in expected or state[name].shape != expected[name].shape:
-            found, wanted = (tuple(d[name].shape) if name in d else "absent" for d in (state, expected))
-            raise InputError(f"{path}: belongs to another architecture ({name} is {found}, the configuration says {wanted})")
-        if state[name].dtype != expected[name].dtype:
-            raise InputError(f"{path}: {name} is {state[name].dtype}, expected {expected[name].dtype}")
-        if not torch.isfinite(state[name]).all():
-            raise InputError(f"{path}: {name} holds weights that are not finite")
-    module.load_state_dict(state)
+def missing_files(folder: Path, names: Sequence[str]) -> list[str]:
+    """Those of the arrays `names` that are not in the folder."""
+    return [name for name in names if not (Path(folder) / f"{name}.npy").is_file()]

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.spatial.distance import jensenshannon
 from scipy.stats import chi2
 
-from common.files import InputError, load_array, save_json
-from workflow.records import check_scored
+from common.errors import InputError
+from evaluation.scores import load_events_and_scores
 
 SHARES = (0.2, 0.05, 0.01, 0.001)
 MAX_BINS = 40
@@ -57,6 +58,41 @@ class Sculpting:
     def chi2_per_ndf(self) -> float:
         """Median over the runs."""
         return float(np.median(self.chi2) / self.ndf)
+
+
+@dataclass(frozen=True)
+class RunSculpting:
+    """Sculpting of a run's test background, and the events behind it.
+
+    Attributes
+    ----------
+    cuts : list of Sculpting
+    sideband_events, signal_region_events : int
+        Events in the spectrum.
+    signal_region_events_expected : int
+        As many events of the signal region belong to the sideband's.
+    """
+
+    cuts: list[Sculpting]
+    sideband_events: int
+    signal_region_events: int
+    signal_region_events_expected: int
+
+    def summary(self) -> dict[str, Any]:
+        """The numbers, for a JSON file."""
+        rows = [
+            {
+                "share_kept": cut.share,
+                "chi2_per_ndf": cut.chi2_per_ndf,
+                "ndf": cut.ndf,
+                "p_value": float(np.median(cut.p_value)),
+                "jensen_shannon_nats": float(np.median(cut.jensen_shannon)),
+                "chi2_of_runs": cut.chi2.tolist(),
+            }
+            for cut in self.cuts
+        ]
+        events = {name: value for name, value in vars(self).items() if name != "cuts"}
+        return events | {"cuts": rows}
 
 
 def background_sculpting(m: np.ndarray, scores: np.ndarray, shares: Sequence[float] = SHARES) -> list[Sculpting]:
@@ -107,7 +143,7 @@ def background_sculpting(m: np.ndarray, scores: np.ndarray, shares: Sequence[flo
     return results
 
 
-def natural_number(sideband: np.ndarray, sr_masses: np.ndarray) -> int:
+def expected_sr_events(sideband: np.ndarray, sr_masses: np.ndarray) -> int:
     """How many signal-region events belong to the sideband masses (TeV), from a log-linear interpolation of their density."""
     low, high = sideband[sideband < sr_masses.min()], sideband[sideband > sr_masses.max()]
     if len(low) == 0 or len(high) == 0:
@@ -120,7 +156,7 @@ def natural_number(sideband: np.ndarray, sr_masses: np.ndarray) -> int:
     return round(width * np.mean(np.exp(log_densities[0] + slope * (grid - np.mean(edges[0])))))
 
 
-def sculpting_of_run(data_dir: Path, preds_dir: Path, savefig: Path | None = None, label: str = "") -> list[Sculpting]:
+def sculpting_of_folders(data_dir: Path, preds_dir: Path) -> RunSculpting:
     """Sculpting of a run's test background, signal region and sideband together.
 
     The test set holds many extra events of the signal region; as many are used, chosen at random, as belong to the sideband's.
@@ -129,47 +165,23 @@ def sculpting_of_run(data_dir: Path, preds_dir: Path, savefig: Path | None = Non
     ----------
     data_dir, preds_dir : path
         Folders with X_test.npy and X_sideband.npy (stage 3), and with preds_matris.npy and preds_matris_sideband.npy (stage 4).
-    savefig : path, optional
-        Where to write the figure; the numbers go beside it as JSON.
 
     Raises
     ------
     InputError
         If files are absent or do not fit together, or if there is too little background.
     """
-    sr = _background(data_dir, preds_dir, "X_test", "preds_matris")
-    sideband = _background(data_dir, preds_dir, "X_sideband", "preds_matris_sideband")
-    n_natural = natural_number(sideband[0], sr[0])
-    chosen = np.random.default_rng(0).permutation(len(sr[0]))[:n_natural]
-    m = np.concatenate([sr[0][chosen], sideband[0]])
-    results = background_sculpting(m, np.concatenate([sr[1][:, chosen], sideband[1]], axis=1))
-    if savefig is not None:
-        from plots import figures
-
-        figures.save(figures.sculpting(results, label), Path(savefig))
-        rows = [
-            {"share_kept": r.share, "chi2_per_ndf": r.chi2_per_ndf, "ndf": r.ndf, "p_value": float(np.median(r.p_value)),
-             "jensen_shannon_nats": float(np.median(r.jensen_shannon)), "chi2_of_runs": r.chi2.tolist()}
-            for r in results
-        ]  # fmt: skip
-        events = {
-            "sideband_events": len(sideband[0]),
-            "signal_region_events": len(chosen),
-            "signal_region_events_expected": n_natural,
-        }
-        save_json(Path(savefig).with_suffix(".json"), events | {"cuts": rows})
-    return results
+    sr, sr_scores = _background(data_dir, preds_dir, "X_test", "preds_matris")
+    sideband, sideband_scores = _background(data_dir, preds_dir, "X_sideband", "preds_matris_sideband")
+    n_expected = expected_sr_events(sideband, sr)
+    chosen = np.random.default_rng(0).permutation(len(sr))[:n_expected]
+    scores = np.concatenate([sr_scores[:, chosen], sideband_scores], axis=1)
+    cuts = background_sculpting(np.concatenate([sr[chosen], sideband]), scores)
+    return RunSculpting(cuts, len(sideband), len(chosen), n_expected)
 
 
 def _background(data_dir: Path, preds_dir: Path, events: str, predictions: str) -> tuple[np.ndarray, np.ndarray]:
     """Masses [n] (TeV) and scores [n_runs, n] of the background among scored events."""
-    from evaluation_utils import minimum_val_loss_model_evaluation
-
-    check_scored(data_dir, preds_dir, events)
-    array = load_array(Path(data_dir) / f"{events}.npy")
-    array = array[np.isfinite(array).all(axis=1) & (array[:, -2] == 1)]
-    scores = minimum_val_loss_model_evaluation(preds_dir, predictions=predictions)
-    if scores.shape[1] != len(array):
-        raise InputError(f"{preds_dir}/{predictions}.npy: {scores.shape[1]} events, but {data_dir}/{events}.npy has {len(array)}")
-    background = array[:, -1] == 0
-    return array[background, 0].astype(np.float64), scores[:, background]
+    found, scores = load_events_and_scores(data_dir, preds_dir, events, predictions)
+    background = found.label == 0
+    return found.m[background].astype(np.float64), scores[:, background]

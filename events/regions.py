@@ -5,13 +5,18 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from common.files import InputError
-from data_handler import load_events, make_rng, missing_files
+from common.errors import InputError
+from common.files import missing_files
+from common.seeds import make_rng
+from events.columns import FILE as COLUMNS_FILE
+from events.columns import Columns
+from events.options import EventOptions
+from events.reading import load_events, n_features_in
+from events.view import Events
 
 logger = logging.getLogger(__name__)
 
@@ -38,179 +43,204 @@ class FeatureShift:
 
     def __post_init__(self) -> None:
         if self.random and self.strength == 0:
-            raise InputError("--random_shift needs a --datashift to randomise")
+            raise InputError("a random shift needs a strength other than 0")
 
     def apply(self, events: np.ndarray, all_masses: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """The shifted events; the array itself where the strength is 0. `all_masses` (TeV) are those of all data."""
         if self.strength == 0:
             return events
         if events.shape[1] < 4:
-            raise InputError(f"a shift needs the two features m_J1 and Delta m_J, the events have {events.shape[1] - 2}")
+            raise InputError(
+                f"a shift needs the two features m_J1 and delta_m_J, the events have {events.shape[1] - 2} feature(s)"
+            )
         mass = rng.choice(all_masses, len(events)) if self.random else events[:, 0]
         shifted = events.copy()
         shifted[:, SHIFTED_COLUMNS] += self.strength * mass[:, None]
         return shifted
 
 
-@dataclass(frozen=True)
 class EventSource:
-    """A folder of separated events, and what is done to them upon reading.
+    """A folder of separated events; each file is read once.
 
     Parameters
     ----------
-    data_dir : Path
-        Folder with the .npy files of stage 1.
-    shift : FeatureShift
-        Applied to every event that is read.
-    seed : int
-        Of the random shift and the random halves.
-    sr_range : (float, float)
-        Edges of the signal region (TeV); events of the inner files outside of it are left out.
-    separate_val_set : bool
-        Keep innerdata_val.npy for validation. Otherwise innerdata_train and (if there) innerdata_val are pooled and halved at random.
+    options : EventOptions
+        Which folder, which signal region (events of the inner files outside of it are left out), which shift, and the seed of
+        everything random (None counts as 0).
     """
 
-    data_dir: Path
-    shift: FeatureShift
-    seed: int
-    sr_range: tuple[float, float]
-    separate_val_set: bool = False
+    def __init__(self, options: EventOptions) -> None:
+        self.options, self.data_dir, self.sr_range = options, Path(options.data_dir), options.sr_range
+        self.seed = options.seed or 0
+        self.shift = FeatureShift(options.datashift, options.random_shift)
+        self._files: dict[str, np.ndarray] = {}
 
-    def __post_init__(self) -> None:
-        if not 0 <= self.sr_range[0] < self.sr_range[1] < np.inf:
-            raise InputError(f"SR_min = {self.sr_range[0]:g} must be below SR_max = {self.sr_range[1]:g} (TeV)")
+    def rng(self, purpose: str) -> np.random.Generator:
+        """The run's random generator for one purpose."""
+        return make_rng(self.seed, purpose)
 
-    def files(self, *groups: Sequence[str]) -> list[Path]:
-        """Those files of the folder that belong to the groups; with a random shift also all data, whose masses it adds."""
-        shifted = (SIDEBAND, SIGNAL_REGION) if self.shift.random and self.shift.strength else ()
+    def paths(self, *groups: Sequence[str]) -> list[Path]:
+        """The files of the groups that are there, and columns.json; with a random shift also all data, whose masses it adds."""
+        shifted = (SIDEBAND, SIGNAL_REGION) if self.shift.random else ()
         names = dict.fromkeys(name for group in (*groups, *shifted) for name in group)
-        return [self.data_dir / f"{name}.npy" for name in names if not self._missing([name])]
+        paths = [self._path(name) for name in names] + [self.data_dir / COLUMNS_FILE]
+        return [path for path in paths if path.is_file()]
 
-    def sideband(self) -> tuple[np.ndarray, np.ndarray]:
-        """Training and validation events of the sideband [n, 2 + d]."""
+    @property
+    def n_features(self) -> int:
+        """d, which is the same in all files."""
+        return n_features_in(self._path(self._reference))
+
+    @property
+    def columns(self) -> Columns:
+        """What the columns are."""
+        return Columns.read(self.data_dir, self.n_features)
+
+    def describe(self) -> dict[str, object]:
+        """What must be the same of all events that a density is to describe, as plain JSON."""
+        shift, columns = {"strength": self.shift.strength, "random": self.shift.random}, self.columns
+        return {"shift": shift} | ({"features": columns.names} if columns.named else {})
+
+    def sideband(self) -> tuple[Events, Events]:
+        """Training and validation events of the sideband."""
         return self._pair(SIDEBAND, "sideband")
 
-    def signal_region(self) -> tuple[np.ndarray, np.ndarray]:
-        """Training and validation data of the signal region [n, 2 + d]."""
-        if self.separate_val_set:
+    def signal_region(self, *, separate_val_set: bool = False) -> tuple[Events, Events]:
+        """Training and validation data of the signal region.
+
+        Parameters
+        ----------
+        separate_val_set : bool
+            Keep innerdata_val.npy for validation. Otherwise innerdata_train and (if there) innerdata_val are pooled and halved at random.
+        """
+        if separate_val_set:
             if self._missing(SIGNAL_REGION[1:]):
-                raise InputError(f"{self.data_dir / SIGNAL_REGION[1]}.npy: no such file; do without --separate_val_set")
-            sets = self._pair(SIGNAL_REGION, "signal region")
+                raise InputError(
+                    f"{self._path(SIGNAL_REGION[1])}: no such file; do without {self.options.flag('separate_val_set')}"
+                )
+            train, val = (self._in_signal_region(events) for events in self._pair(SIGNAL_REGION, "signal region"))
         else:
             pooled = self._load(SIGNAL_REGION[:1] if self._missing(SIGNAL_REGION[1:]) else SIGNAL_REGION)
-            sets = np.array_split(pooled[make_rng(self.seed, "halving the signal region").permutation(len(pooled))], 2)
-        train, val = (self._in_signal_region(events) for events in sets)
+            halves = np.array_split(self.rng("halving the signal region").permutation(len(pooled)), 2)
+            train, val = (self._in_signal_region(pooled[rows]) for rows in halves)
         if len(train) == 0 or len(val) == 0:
-            raise InputError(
-                f"{self.data_dir}: the signal region of {self.sr_range[0]:g} < m_JJ < {self.sr_range[1]:g} TeV is empty"
-            )
+            raise InputError(f"{self.data_dir}: the signal region of {self._window} is empty")
         return train, val
 
-    def extra_background(self) -> np.ndarray:
+    def extra_background(self) -> Events:
         """Extra background of the signal region, for training and validation together."""
-        events = self._required(EXTRA_BACKGROUND, "the extra background (--extra_bkg) is asked for")
-        if (events[:, -1] != 0).any():
-            raise InputError(f"{self.data_dir / EXTRA_BACKGROUND[0]}.npy or its partner: holds events with another label than 0")
+        events = self._required(EXTRA_BACKGROUND, f"{self.options.flag('extra_bkg')} asks for it")
+        if (events.label != 0).any():
+            raise InputError(f"{self._path(EXTRA_BACKGROUND[0])} or its partner: holds events with another label than 0")
         return events
 
-    def test(self) -> np.ndarray:
+    def test(self) -> Events:
         """Test events of the signal region; the extra test background joins them where it exists."""
         names = TEST_FILES[:1] if self._missing(TEST_FILES[1:]) else TEST_FILES
         return self._required(names, "every mode is tested on it")
 
-    def test_sideband(self, *, without_strips: bool = False) -> np.ndarray | None:
+    def test_sideband(self, *, without_strips: bool = False) -> Events | None:
         """Sideband events that no classifier is trained on, to see whether it sculpts; None where there are none.
 
-        `without_strips` leaves out the strips next to the signal region, for CWoLa, which does train on them.
+        `without_strips` leaves out the strips next to the signal region, for a classifier that is trained on them.
         """
         if self._missing(SIDEBAND[1:]):
             return None
         events = self._load(SIDEBAND[1:])
         if without_strips:
             low, high = self.sr_range
-            events = events[(events[:, 0] <= low - STRIP_WIDTH) | (events[:, 0] >= high + STRIP_WIDTH)]
+            events = events[(events.m <= low - STRIP_WIDTH) | (events.m >= high + STRIP_WIDTH)]
         return events if len(events) else None
 
-    def extra_signal(self) -> tuple[np.ndarray, np.ndarray] | None:
+    def extra_signal(self) -> tuple[Events, Events] | None:
         """The extra signal events in two halves; None where there are none."""
         if not self._missing(EXTRA_SIGNAL):
             halves = [self._load([name]) for name in EXTRA_SIGNAL]
         elif not self._missing(EXTRA_SIGNAL_IN_ONE):
-            halves = np.array_split(self._load(EXTRA_SIGNAL_IN_ONE), 2)
+            whole = self._load(EXTRA_SIGNAL_IN_ONE)
+            halves = [whole[rows] for rows in np.array_split(np.arange(len(whole)), 2)]
         else:
             return None
         first, second = (self._in_signal_region(half) for half in halves)
-        if (first[:, -1] != 1).any() or (second[:, -1] != 1).any():
+        if (first.label != 1).any() or (second.label != 1).any():
             raise InputError(f"{self.data_dir}/innerdata_extrasig*.npy: holds events with another label than 1")
         return (first, second) if len(first) and len(second) else None
 
-    def strips(self) -> np.ndarray:
+    def strips(self) -> Events:
         """Sideband events of the two strips next to the signal region."""
         low, high = self.sr_range
         events = self._load(SIDEBAND)
-        lower = events[(events[:, 0] > low - STRIP_WIDTH) & (events[:, 0] <= low)]
-        upper = events[(events[:, 0] >= high) & (events[:, 0] < high + STRIP_WIDTH)]
+        lower = events[(events.m > low - STRIP_WIDTH) & (events.m <= low)]
+        upper = events[(events.m >= high) & (events.m < high + STRIP_WIDTH)]
         if len(lower) == 0 or len(upper) == 0:
             raise InputError(
                 f"{self.data_dir}: no sideband event within {STRIP_WIDTH} TeV of the signal region, CWoLa needs both sides"
             )
         logger.info("CWoLa: %d events in the lower strip, %d in the upper", len(lower), len(upper))
-        return np.concatenate([lower, upper])
+        return Events.joined(lower, upper)
 
-    @cached_property
-    def _reference(self) -> tuple[str, int]:
-        """A file that is there, and its number of columns, which all others must have."""
-        names = [name for name in (*TEST_FILES, *SIGNAL_REGION, *SIDEBAND) if not self._missing([name])]
-        return (names[0], load_events(self.data_dir / f"{names[0]}.npy").shape[1]) if names else ("", 0)
+    @property
+    def _window(self) -> str:
+        return f"{self.sr_range[0]:g} < m_JJ < {self.sr_range[1]:g} TeV"
 
-    @cached_property
-    def _all_masses(self) -> np.ndarray:
-        """m_JJ (TeV) of all data, for the random shift."""
-        names = [name for name in (*SIDEBAND, *SIGNAL_REGION) if not self._missing([name])]
-        return np.concatenate([load_events(self.data_dir / f"{name}.npy")[:, 0] for name in names])
+    @property
+    def _reference(self) -> str:
+        """A file that is there, and whose number of columns all others must have."""
+        names = (*TEST_FILES, *SIGNAL_REGION, *SIDEBAND)
+        return next((name for name in names if not self._missing([name])), TEST_FILES[0])
 
-    def _load(self, names: Sequence[str]) -> np.ndarray:
-        """Read and join files, shifted."""
-        parts = []
-        for name in names:
-            events = load_events(self.data_dir / f"{name}.npy")
-            reference, n_columns = self._reference
-            if events.shape[1] != n_columns:
-                raise InputError(
-                    f"{self.data_dir / name}.npy: {events.shape[1] - 2} features, but {reference}.npy has {n_columns - 2}"
-                )
-            if name in SIDEBAND and self._inside(events).any():
-                raise InputError(
-                    f"{self.data_dir / name}.npy: holds events of the signal region {self.sr_range[0]:g} < m_JJ < "
-                    f"{self.sr_range[1]:g} TeV: separate the events with the same edges"
-                )
-            masses = self._all_masses if self.shift.random and self.shift.strength else events[:, 0]
-            parts.append(self.shift.apply(events, masses, make_rng(self.seed, f"shift {name}")))
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+    def _path(self, name: str) -> Path:
+        return self.data_dir / f"{name}.npy"
 
     def _missing(self, names: Sequence[str]) -> list[str]:
         return missing_files(self.data_dir, names)
 
-    def _required(self, names: Sequence[str], why: str) -> np.ndarray:
+    def _read(self, name: str) -> np.ndarray:
+        if name not in self._files:
+            self._files[name] = load_events(self._path(name))
+        return self._files[name]
+
+    def _load(self, names: Sequence[str]) -> Events:
+        """Read and join files, shifted."""
+        parts = []
+        for name in names:
+            events = self._read(name)
+            if events.shape[1] - 2 != self.n_features:
+                reference = self._path(self._reference).name
+                raise InputError(f"{self._path(name)}: {events.shape[1] - 2} features, but {reference} has {self.n_features}")
+            if name in SIDEBAND and self._inside(events[:, 0]).any():
+                raise InputError(
+                    f"{self._path(name)}: holds events of the signal region {self._window}: "
+                    "separate the events with the same edges"
+                )
+            masses = self._masses_of_all_data() if self.shift.random else events[:, 0]
+            parts.append(Events(self.shift.apply(events, masses, self.rng(f"shift {name}"))))
+        return Events.joined(*parts)
+
+    def _masses_of_all_data(self) -> np.ndarray:
+        """m_JJ (TeV) of all data, for the random shift."""
+        return np.concatenate([self._read(name)[:, 0] for name in (*SIDEBAND, *SIGNAL_REGION) if not self._missing([name])])
+
+    def _required(self, names: Sequence[str], why: str) -> Events:
         if absent := self._missing(names):
-            raise InputError(f"{self.data_dir / absent[0]}.npy: no such file, but {why}")
+            raise InputError(f"{self._path(absent[0])}: no such file, but {why}")
         events = self._in_signal_region(self._load(names))
         if len(events) == 0:
-            raise InputError(f"{self.data_dir / names[0]}.npy: holds no event in the signal region, but {why}")
+            raise InputError(f"{self._path(names[0])}: holds no event in the signal region, but {why}")
         return events
 
-    def _pair(self, names: Sequence[str], region: str) -> tuple[np.ndarray, np.ndarray]:
+    def _pair(self, names: Sequence[str], region: str) -> tuple[Events, Events]:
         pair = [self._load([name]) for name in names]
         for name, events in zip(names, pair, strict=True):
             if len(events) == 0:
-                raise InputError(f"{self.data_dir / name}.npy: the {region} is empty")
+                raise InputError(f"{self._path(name)}: the {region} is empty")
         return pair[0], pair[1]
 
-    def _inside(self, events: np.ndarray) -> np.ndarray:
-        return (events[:, 0] > self.sr_range[0]) & (events[:, 0] < self.sr_range[1])
+    def _inside(self, m: np.ndarray) -> np.ndarray:
+        return (m > self.sr_range[0]) & (m < self.sr_range[1])
 
-    def _in_signal_region(self, events: np.ndarray) -> np.ndarray:
-        inside = self._inside(events)
+    def _in_signal_region(self, events: Events) -> Events:
+        inside = self._inside(events.m)
         if not inside.all():
             logger.info("%d of %d events lie outside the signal region and are left out", len(inside) - inside.sum(), len(inside))
         return events[inside]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.sparse import issparse
 
-from common.files import InputError
+from common.errors import InputError
 
 if TYPE_CHECKING:
     import torch
@@ -86,6 +86,11 @@ def member_generators(seed: int | None, n_members: int) -> list[torch.Generator]
         int(child.generate_state(1, np.uint64)[0] >> np.uint64(1)) for child in np.random.SeedSequence(seed).spawn(n_members)
     )
     return [torch.Generator().manual_seed(seed) for seed in seeds]
+
+
+def no_gpu(device: str) -> bool:
+    """Whether estimators have to stay on the CPU; raises what `pick_device` raises."""
+    return pick_device(device).type == "cpu"
 
 
 def pick_device(device: str) -> torch.device:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
 from collections.abc import Callable, Sequence
@@ -16,8 +17,10 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from models.arrays import RandomState, as_matrix, as_seed, member_generators
 from models.training.checkpoints import Checkpoint
-from models.training.estimator import TrainedEpochs
-from models.training.loop import TrainingPlan, train_members
+from models.training.epochs import mean_over_epochs
+from models.training.estimator import EpochEstimator
+from models.training.loop import MemberData, Objective
+from models.training.state import TrainingPlan
 
 CHUNK = 1024  # events whose activations, for ten members, stay in cache
 LARGEST_STACK = 2 * 10**7  # weights
@@ -87,7 +90,7 @@ def losses_and_gradients_of(network: StackedNetwork) -> Callable[..., torch.Tens
     return member_losses
 
 
-class NeuralNetworkClassifier(ClassifierMixin, TrainedEpochs):
+class NeuralNetworkClassifier(ClassifierMixin, EpochEstimator):
     """Binary classifier made of `n_runs` networks that differ in initialisation, shuffles and (if held out at random) validation events.
 
     Parameters
@@ -102,6 +105,9 @@ class NeuralNetworkClassifier(ClassifierMixin, TrainedEpochs):
         Widths of the hidden layers (ReLU).
     n_runs : int
         Number of independent networks.
+    n_best_epochs : int
+        Every network's score is the mean over so many of its epochs, those of lowest validation loss. More than 1 needs a `save_path`,
+        or a checkpoint, where the epochs are kept.
     lr, weight_decay : float
         Of Adam; the loss is the binary cross-entropy.
     early_stopping, patience : bool, int
@@ -138,6 +144,8 @@ class NeuralNetworkClassifier(ClassifierMixin, TrainedEpochs):
     True
     """
 
+    hyperparameters = ("layers", "lr", "weight_decay")
+    _sizes = ("n_inputs", "n_runs", "n_best_epochs")
     _folder_name = "CLSF_models"
 
     def __init__(
@@ -147,6 +155,7 @@ class NeuralNetworkClassifier(ClassifierMixin, TrainedEpochs):
         n_inputs: int | None = 4,
         layers: Sequence[int] = (64, 64, 64),
         n_runs: int = 1,
+        n_best_epochs: int = 1,
         lr: float = 1e-3,
         weight_decay: float = 0.0,
         early_stopping: bool = False,
@@ -165,6 +174,7 @@ class NeuralNetworkClassifier(ClassifierMixin, TrainedEpochs):
         self.n_inputs = n_inputs
         self.layers = layers
         self.n_runs = n_runs
+        self.n_best_epochs = n_best_epochs
         self.lr = lr
         self.weight_decay = weight_decay
         self.early_stopping = early_stopping
@@ -231,69 +241,47 @@ class NeuralNetworkClassifier(ClassifierMixin, TrainedEpochs):
         self.classes_ = np.unique(y)
         if len(self.classes_) > 2:
             raise ValueError("Only binary classification is supported. The type of the target is multiclass.")
+        if self.n_best_epochs < 1 or (self.n_best_epochs > 1 and self.save_path is None and checkpoint is None):
+            raise ValueError(f"n_best_epochs = {self.n_best_epochs} must be 1, or above 1 with a place where epochs are kept")
         data = self._tensors(X, y, sample_weight)
         device, n = self._device, len(data[0])
         generators = member_generators(as_seed(self.random_state), self.n_runs)
-        network = self._build(generators)
+        network = self._build(generators).to(device)
         if X_val is None:
             n_val = round(self.val_split * n)
             if not 0 < n_val < n:
                 raise ValueError(f"val_split = {self.val_split:g} of n_samples={n} leaves no event to train or to validate on")
+            order = torch.stack([torch.randperm(n, generator=generator) for generator in generators]).to(device)
+            train, val = MemberData(data, order[:, n_val:]), MemberData(data, order[:, :n_val])
         else:
             val_data = self._tensors(X_val, y_val, sample_weight_val)
-        self._start_keeping(goes_on=checkpoint is not None and checkpoint.path.is_file())
-        self.module_ = network.to(device)
-        if X_val is None:
-            order = torch.stack([torch.randperm(n, generator=generator) for generator in generators]).to(device)
-            val_data, val_rows, train_rows = data, order[:, :n_val], order[:, n_val:]
-        else:
-            train_rows, val_rows = (torch.arange(k, device=device).expand(self.n_runs, k) for k in (n, len(val_data[0])))
-
-        def keep(epoch: int, validated: torch.nn.Module, val_losses: np.ndarray) -> None:
-            self._keep_epoch(epoch, validated)
-            if on_epoch is not None:
-                on_epoch(epoch, self, val_losses)
-
-        curves = train_members(
-            self.module_,
-            losses_of,
-            data,
-            train_rows,
-            val_data,
-            val_rows,
-            plan,
-            generators,
-            gradients=losses_and_gradients_of,
-            on_epoch=keep,
-            checkpoint=checkpoint,
-            label="classifier",
-            verbose=self.verbose,
-        )
-        self.train_losses_, self.val_losses_ = curves.train, curves.val
-        self._keep_losses(curves.train, curves.val)
-        if not np.isfinite(self.val_losses_[1:]).any(axis=0).all():
-            del self.module_
-            raise ValueError(f"none of the {len(self.val_losses_) - 1} epochs of a run has a finite validation loss")
-        self.module_.eval()
+            train, val = (MemberData.all_for_all(tensors, self.n_runs) for tensors in (data, val_data))
+        objective = Objective("classifier", losses_of, losses_and_gradients_of)
+        self._train(network, objective, train, val, plan, generators, on_epoch, checkpoint)
         return self
 
     def load_weights(self, path: Path) -> NeuralNetworkClassifier:
-        """Read the weights of one epoch into this configuration; see `TrainedEpochs.load_weights`."""
+        """Read the weights of one epoch into this configuration; see `EpochEstimator.load_weights`."""
         super().load_weights(path)
         self.n_features_in_ = self.module_.weights[0].shape[1]
         if not hasattr(self, "classes_"):
             self.classes_ = np.array([0, 1])
         return self
 
-    @torch.no_grad()
     def predict_runs(self, X: np.ndarray) -> np.ndarray:
         """Probability of class 1 for every network and event [n_runs, n], float32; NaN for rows with NaN."""
-        network = self._ready().eval()
-        X = as_matrix(X, width=network.weights[0].shape[1], owner=self)
-        scores = np.empty((self.n_runs, len(X)), dtype=np.float32)
-        for start in range(0, len(X), CHUNK):
-            x = torch.as_tensor(X[start : start + CHUNK], dtype=torch.float32, device=self._device)
-            scores[:, start : start + CHUNK] = torch.sigmoid(network(x.expand(self.n_runs, -1, -1))).cpu().numpy()
+        if self.n_best_epochs == 1:
+            return self._scores(X)
+        self._ready()
+        epochs = self._in_use(self._store.ranking())
+        return mean_over_epochs(lambda epoch: self._scores_after(epoch, X), epochs).astype(np.float32)
+
+    def predict_versions(self, X: np.ndarray) -> np.ndarray:
+        """Probability of class 1 after every epoch that was kept [n_runs, n_epochs, n], float32; NaN after the last one trained."""
+        trained = np.isfinite(self.val_losses_[1:]).any(axis=1)
+        scores = np.full((self.n_runs, len(trained), len(X)), np.nan, dtype=np.float32)
+        for epoch in np.flatnonzero(trained):
+            scores[:, epoch] = self._scores_after(int(epoch), X)
         return scores
 
     def predict(self, X: np.ndarray) -> np.ndarray:
@@ -316,9 +304,7 @@ class NeuralNetworkClassifier(ClassifierMixin, TrainedEpochs):
         return tags
 
     def _build(self, generators: Sequence[torch.Generator]) -> StackedNetwork:
-        n_inputs = getattr(self, "n_features_in_", None) if self.n_inputs is None else self.n_inputs
-        if n_inputs is None:
-            raise ValueError("n_inputs must be given to load a classifier")
+        n_inputs = self._n_inputs()
         if np.ndim(self.layers) != 1 or len(self.layers) == 0:
             raise ValueError(f"layers must hold the widths of the hidden layers, one at least, not {self.layers!r}")
         widths = [n_inputs, *self.layers, 1]
@@ -327,6 +313,33 @@ class NeuralNetworkClassifier(ClassifierMixin, TrainedEpochs):
         if self.n_runs < 1:
             raise ValueError(f"n_runs must be at least 1, not {self.n_runs}")
         return StackedNetwork([n_inputs, *self.layers], generators)
+
+    def _in_use(self, ranking: list[list[int]]) -> list[list[int]]:
+        return [mine[: self.n_best_epochs] for mine in ranking]
+
+    def _scores_after(self, epoch: int, X: np.ndarray) -> np.ndarray:
+        return copy.copy(self).load_epoch_model(epoch)._scores(X)
+
+    @torch.no_grad()
+    def _scores(self, X: np.ndarray) -> np.ndarray:
+        """Probabilities [n_runs, n] by the module as it is."""
+        network = self._ready().eval()
+        X = as_matrix(X, width=network.weights[0].shape[1], owner=self)
+        scores = np.empty((self.n_runs, len(X)), dtype=np.float32)
+        for start in range(0, len(X), CHUNK):
+            x = torch.as_tensor(X[start : start + CHUNK], dtype=torch.float32, device=self._device)
+            scores[:, start : start + CHUNK] = torch.sigmoid(network(x.expand(self.n_runs, -1, -1))).cpu().numpy()
+        return scores
+
+    def _n_inputs(self) -> int:
+        """Number of features, as given or as learned."""
+        n_inputs = getattr(self, "n_features_in_", None) if self.n_inputs is None else self.n_inputs
+        if n_inputs is None:
+            raise ValueError("n_inputs must be given to load a classifier")
+        return n_inputs
+
+    def _parameters(self) -> dict[str, Any]:
+        return super()._parameters() | {"n_inputs": self._n_inputs()}
 
     def _tensors(self, X: np.ndarray, y: np.ndarray | None, weight: np.ndarray | None) -> list[torch.Tensor]:
         X = as_matrix(X, width=self.n_features_in_, owner=self)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from inspect import signature
 from typing import Any
@@ -14,7 +13,6 @@ from sklearn.exceptions import NotFittedError
 from tqdm import tqdm
 
 from models.arrays import RandomState, as_generator, as_matrix
-from models.training.epochs import DIVERGED, best_epochs
 
 
 class EnsembleModel(BaseEstimator):
@@ -39,7 +37,7 @@ class EnsembleModel(BaseEstimator):
         self.random_state = random_state
 
     def __sklearn_is_fitted__(self) -> bool:
-        ready = [hasattr(model, "module_") or getattr(model, "load", False) for model in self.models]
+        ready = [getattr(model, "__sklearn_is_fitted__", lambda: True)() for model in self.models]
         return hasattr(self, "models_") or (len(ready) > 0 and all(ready))
 
     def fit(self, X: np.ndarray, m: np.ndarray, *args: Any, **kwargs: Any) -> EnsembleModel:
@@ -133,11 +131,7 @@ class EpochEnsembleModel(EnsembleModel):
     def _read(self, model: Any) -> None:
         if self.n_best_epochs < 1:
             raise ValueError(f"n_best_epochs must be at least 1, not {self.n_best_epochs}")
-        losses = model.load_val_loss()
-        if losses.ndim != 1:
-            raise ValueError("an ensemble of epochs needs a model of one run")
-        epochs = best_epochs(losses[1:], self.n_best_epochs, ceiling=losses[0] + DIVERGED)
-        self.models_ = [copy.copy(model).load_epoch_model(int(epoch)) for epoch in epochs]
+        self.models_ = model.versions(self.n_best_epochs)
 
     def _members(self) -> list[Any]:
         if not hasattr(self, "models_"):

@@ -11,22 +11,23 @@ import numpy as np
 import torch
 from sklearn.base import TransformerMixin
 
-from common.files import InputError
+from common.errors import InputError
 from models.arrays import RandomState, as_generator, as_matrix, as_seed, member_generators
 from models.autoregressive import Affine, BatchNorm, Spline, StackedFlow
 from models.training.checkpoints import Checkpoint
-from models.training.epochs import DIVERGED, best_epochs
-from models.training.estimator import TrainedEpochs
-from models.training.loop import TrainingPlan, by_autograd, compiler_works, train_members
+from models.training.estimator import EpochEstimator
+from models.training.loop import MemberData, Objective, by_autograd, compiler_works
+from models.training.state import TrainingPlan
 
 logger = logging.getLogger(__name__)
 
 CALIBRATION_EVENTS = 65536
 LARGEST_FLOW = 2 * 10**7  # weights
 CHUNK = 2048  # events whose activations stay in the cache
+MIN_STEPS_PER_EPOCH = 40
 
 
-class ConditionalNormalizingFlow(TransformerMixin, TrainedEpochs):
+class ConditionalNormalizingFlow(TransformerMixin, EpochEstimator):
     """A conditional normalizing flow for the density of X [n, d] given m [n, c].
 
     Parameters
@@ -48,7 +49,8 @@ class ConditionalNormalizingFlow(TransformerMixin, TrainedEpochs):
     num_bins, tail_bound : int, float
         Of the splines, which are the identity beyond `tail_bound`.
     lr, weight_decay, schedule, gradient_clip, averaging, batch_size, drop_last
-        How it is trained, see `models.training.state.TrainingPlan`; `schedule` is "one_cycle" or "constant".
+        How it is trained, see `models.training.state.TrainingPlan`; `schedule` is "one_cycle" or "constant"; `batch_size` None is
+        that of `default_batch_size`.
     epochs : int or None
         None trains until the patience is used up.
     early_stopping, patience : bool, int
@@ -83,6 +85,11 @@ class ConditionalNormalizingFlow(TransformerMixin, TrainedEpochs):
     (500, 2)
     """
 
+    hyperparameters = (
+        "transform_type", "num_blocks", "num_hidden", "num_layers", "normalization", "num_bins", "tail_bound",
+        "lr", "weight_decay", "schedule", "gradient_clip", "averaging", "precision", "compile",
+    )  # fmt: skip
+    _sizes = ("num_inputs", "num_cond_inputs")
     _folder_name = "DE_models"
     # m is routed through scikit-learn's pipelines without further ado. As their last step a flow is fitted with m in the place of y.
     __metadata_request__fit = {"m": True}
@@ -114,7 +121,7 @@ class ConditionalNormalizingFlow(TransformerMixin, TrainedEpochs):
         patience: int = 10,
         no_gpu: bool = False,
         val_split: float = 0.2,
-        batch_size: int = 256,
+        batch_size: int | None = 256,
         drop_last: bool = True,
         epochs: int | None = 100,
         precision: Literal["float32", "bfloat16"] = "float32",
@@ -157,7 +164,7 @@ class ConditionalNormalizingFlow(TransformerMixin, TrainedEpochs):
         X_val: np.ndarray | None = None,
         m_val: np.ndarray | None = None,
         *,
-        on_epoch: Callable[[int, torch.nn.Module, float], None] | None = None,
+        on_epoch: Callable[[int, ConditionalNormalizingFlow, np.ndarray], None] | None = None,
         checkpoint: Checkpoint | None = None,
     ) -> ConditionalNormalizingFlow:
         """Maximise the likelihood of X [n, d] given m [n, c]; rows with NaN are ignored.
@@ -167,7 +174,7 @@ class ConditionalNormalizingFlow(TransformerMixin, TrainedEpochs):
         X_val, m_val : arrays, optional
             Validation events; without them the share `val_split` of X is held out.
         on_epoch : callable, optional
-            Called after every epoch with its number, the module in that epoch's state, and the validation loss.
+            Called after every epoch with its number, this estimator (in that epoch's state) and the validation loss [1].
         checkpoint : models.training.checkpoints.Checkpoint, optional
             Where the training is kept, and goes on from if it was interrupted; events, parameters and seed must be the same then.
 
@@ -176,7 +183,6 @@ class ConditionalNormalizingFlow(TransformerMixin, TrainedEpochs):
         ValueError
             If an array is empty or of the wrong width, or if no epoch has a finite loss.
         """
-        plan = self._plan()
         seed = as_seed(self.random_state)
         X = as_matrix(X, width=self.num_inputs, owner=self)
         m = as_matrix(m, name="m", width=self.num_cond_inputs, length=len(X))
@@ -185,41 +191,19 @@ class ConditionalNormalizingFlow(TransformerMixin, TrainedEpochs):
         if X_val is None:
             X, m, X_val, m_val = self._hold_out(X, m, np.random.default_rng(seed))
         X_val, m_val = self._finite_rows(X_val, m_val, "m_val")
-        self._start_keeping(goes_on=checkpoint is not None and checkpoint.path.is_file())
-
-        generators, device = member_generators(seed, 1), self._device
+        plan = self._plan(len(X))
+        generators = member_generators(seed, 1)
         module = self._build(generators)
         module.condition_mean.copy_(torch.as_tensor(m.mean(axis=0)))
         module.condition_scale.copy_(torch.as_tensor(np.where(m.std(axis=0) > 0, m.std(axis=0), 1.0)))
-        module.to(device)
-        data, val_data = ([self._tensor(a) for a in pair] for pair in ((X, m), (X_val, m_val)))
-        calibration = [tensor[None, :CALIBRATION_EVENTS] for tensor in data]
-
-        def keep(epoch: int, validated: torch.nn.Module, val_losses: np.ndarray) -> None:
-            self._keep_epoch(epoch, validated)
-            if on_epoch is not None:
-                on_epoch(epoch, validated, float(val_losses[0]))
-
-        curves = train_members(
-            module,
-            losses_of,
-            data,
-            torch.arange(len(X), device=device)[None],
-            val_data,
-            torch.arange(len(X_val), device=device)[None],
-            plan,
-            generators,
-            gradients=self._losses_and_gradients_of,
-            calibrate=lambda flow: calibrate_batch_norm(flow, *calibration),
-            on_epoch=keep,
-            checkpoint=checkpoint,
-            label="density estimator",
-            verbose=self.verbose,
+        module.to(self._device)
+        train, val = (MemberData.all_for_all([self._tensor(a) for a in pair], 1) for pair in ((X, m), (X_val, m_val)))
+        calibration = [tensor[None, :CALIBRATION_EVENTS] for tensor in train.tensors]
+        objective = Objective(
+            "density estimator", losses_of, self._losses_and_gradients_of, lambda flow: calibrate_batch_norm(flow, *calibration)
         )
-        self.train_losses_, self.val_losses_ = curves.train[:, 0], curves.val[:, 0]
-        self._keep_losses(curves.train, curves.val)
-        best_epochs(self.val_losses_[1:], 1, ceiling=self.val_losses_[0] + DIVERGED)  # raises where no epoch is usable
-        self.module_ = module.eval()
+        self._train(module, objective, train, val, plan, generators, on_epoch, checkpoint)
+        self.train_losses_, self.val_losses_ = self.load_train_loss(), self.load_val_loss()
         return self
 
     def fit_transform(
@@ -292,10 +276,10 @@ class ConditionalNormalizingFlow(TransformerMixin, TrainedEpochs):
         tags.input_tags.allow_nan = True
         return tags
 
-    def _plan(self) -> TrainingPlan:
+    def _plan(self, n_train: int) -> TrainingPlan:
         return TrainingPlan(
             epochs=self.epochs,
-            batch_size=self.batch_size,
+            batch_size=default_batch_size(n_train) if self.batch_size is None else self.batch_size,
             learning_rate=self.lr,
             weight_decay=self.weight_decay,
             one_cycle=self.schedule == "one_cycle",
@@ -314,12 +298,7 @@ class ConditionalNormalizingFlow(TransformerMixin, TrainedEpochs):
             raise InputError(f"num_blocks = {self.num_blocks} and num_hidden = {self.num_hidden} must be at least 1")
         if self.normalization not in ("none", "batch_norm"):
             raise InputError(f"normalization must be none or batch_norm, not {self.normalization!r}")
-        d, c = (
-            given if given is not None else getattr(self, learned, None)
-            for given, learned in ((self.num_inputs, "n_features_in_"), (self.num_cond_inputs, "n_conditions_in_"))
-        )
-        if d is None or c is None:
-            raise ValueError("num_inputs and num_cond_inputs must be given to load a flow")
+        d, c = self._dimensions()
         transformer = Affine() if self.transform_type == "MAF" else Spline(self.num_bins, self.tail_bound)
         outputs = d * transformer.n_parameters
         if self.num_blocks * self.num_hidden * (d + c + self.num_layers * self.num_hidden + outputs) > LARGEST_FLOW:
@@ -336,6 +315,19 @@ class ConditionalNormalizingFlow(TransformerMixin, TrainedEpochs):
             batch_norm=self.normalization == "batch_norm",
             generators=generators,
         )
+
+    def _dimensions(self) -> tuple[int, int]:
+        """Number of features and of conditions, as given or as learned."""
+        d, c = (
+            given if given is not None else getattr(self, learned, None)
+            for given, learned in ((self.num_inputs, "n_features_in_"), (self.num_cond_inputs, "n_conditions_in_"))
+        )
+        if d is None or c is None:
+            raise ValueError("num_inputs and num_cond_inputs must be given to load a flow")
+        return d, c
+
+    def _parameters(self) -> dict[str, Any]:
+        return super()._parameters() | dict(zip(self._sizes, self._dimensions(), strict=True))
 
     def _losses_and_gradients_of(self, flow: StackedFlow) -> Callable[..., torch.Tensor]:
         """The training step's losses and gradients in the precision asked for, compiled if asked for and possible."""
@@ -382,6 +374,17 @@ class ConditionalNormalizingFlow(TransformerMixin, TrainedEpochs):
         result = torch.cat([function(flow, *pair)[0].cpu() for pair in chunks]).double().numpy()
         result[~(np.isfinite(X).all(axis=1) & np.isfinite(m).all(axis=1))] = np.nan
         return result
+
+
+def default_batch_size(n_train: int) -> int:
+    """Events per step: 1024 are fast and accurate, but a small sample needs its steps more than full batches.
+
+    Examples
+    --------
+    >>> [default_batch_size(n) for n in (1_500, 20_000, 480_000)]
+    [64, 500, 1024]
+    """
+    return min(max(n_train // MIN_STEPS_PER_EPOCH, 64), 1024)
 
 
 def losses_of(flow: StackedFlow) -> Callable[..., torch.Tensor]:

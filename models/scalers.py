@@ -13,7 +13,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import check_is_fitted
 
-from common.files import InputError
+from common.errors import InputError
 from models.arrays import RandomState, as_matrix
 
 
@@ -214,6 +214,15 @@ def make_scaler(*, use_logit: bool) -> ExtPipeline:
     """The preprocessing of flows and classifiers: (range and logit, then) zero mean and unit variance."""
     steps = [("logit", LogitScaler())] if use_logit else []
     return ExtPipeline([*steps, ("standard", ExtStandardScaler())])
+
+
+def fit_scaler(X: np.ndarray, keep: np.ndarray, *, use_logit: bool) -> ExtPipeline:
+    """The preprocessing that has the range of all events X [n, d], and standardizes those to `keep` [n]."""
+    scaler = make_scaler(use_logit=use_logit)
+    kept = X[keep]
+    for _, step in scaler.steps:
+        kept = step.fit(X if isinstance(step, LogitScaler) else kept).transform(kept)
+    return scaler
 
 
 _LEARNED = {"logit": ("data_min_", "data_max_"), "standard": ("mean_", "scale_", "var_")}

@@ -1,1 +1,1 @@
-"""The figures. Arrays and results in, matplotlib figures out."""
+"""The figures, one module per subject. Arrays and results in, matplotlib figures out."""

@@ -10,7 +10,8 @@ import numpy as np
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 
-from plots.figures import BASELINE_LABELS
+from events.columns import Columns
+from events.features import BASELINE, columns_of
 
 N_BINS = 30
 MIN_EVENTS = 5  # of both samples together, for a pull that means something
@@ -67,7 +68,8 @@ def _pairs(
     if d < 2 or any(sample.shape[1] != d for sample in samples):
         raise ValueError("pairs need two features at least, and the same in all samples")
     if labels is None:
-        labels = [BASELINE_LABELS[i] if i < len(BASELINE_LABELS) else f"feature {i + 1}" for i in range(d)]
+        known = columns_of(BASELINE).axes[1:]
+        labels = [*known[:d], *Columns.positional(d).axes[1 + len(known) :]]
     both = np.concatenate(samples)
     edges = [np.linspace(*np.nanquantile(column, (0.001, 0.999)), bins + 1) for column in both.T]
     figure, panels = plt.subplots(d - 1, d - 1, figsize=(2.6 * (d - 1) + 1, 2.4 * (d - 1)), squeeze=False, layout="constrained")

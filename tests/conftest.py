@@ -1,4 +1,4 @@
-"""Toy events in the form stage 1 writes, small configurations, and a way to run the scripts in this process."""
+"""Folders of toy events, small configurations, and a way to run the scripts in this process."""
 
 from __future__ import annotations
 
@@ -7,59 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import matplotlib
-import numpy as np
 import pytest
 import torch
+from toys import write_toy
 
 matplotlib.use("Agg")
 torch.set_num_threads(1)  # the tests' networks are tiny, and threads of several processes only wait for each other
-
-ROOT = Path(__file__).parent.parent
-SR = (3.3, 3.7)
-
-
-def toy_background(n: int, rng: np.random.Generator, m: np.ndarray | None = None) -> np.ndarray:
-    """Events [n, 6]: m_JJ (TeV), four features that depend on it a little, label 0."""
-    if m is None:
-        m = 2.5 + rng.exponential(0.8, n)
-    x = rng.normal(size=(n, 4)) * [0.05, 0.1, 0.1, 0.1] + [0.3, 0.5, 0.5, 0.5]
-    x[:, 0] += 0.02 * (m - 3.5)
-    return np.column_stack([m, x, np.zeros(n)]).astype(np.float32)
-
-
-def toy_signal(n: int, rng: np.random.Generator) -> np.ndarray:
-    """Events [n, 6]: a resonance of 3.5 TeV that sits in a corner of the features, label 1."""
-    m = np.clip(rng.normal(3.5, 0.05, n), 3.31, 3.69)
-    x = rng.normal(size=(n, 4)) * [0.01, 0.03, 0.03, 0.03] + [0.35, 0.65, 0.35, 0.35]
-    return np.column_stack([m, x, np.ones(n)]).astype(np.float32)
-
-
-def write_toy(folder: Path, seed: int = 0, n_sr: int = 1500, n_signal: int = 60) -> Path:
-    """All ten files of stage 1."""
-    rng = np.random.default_rng(seed)
-    folder.mkdir(parents=True, exist_ok=True)
-
-    def inner(n: int, n_sig: int) -> np.ndarray:
-        background = toy_background(n, rng, rng.uniform(3.301, 3.699, n))
-        return rng.permutation(np.concatenate([background, toy_signal(n_sig, rng)]))
-
-    sideband = toy_background(9000, rng)
-    sideband = sideband[(sideband[:, 0] < SR[0]) | (sideband[:, 0] > SR[1])]
-    files = {
-        "outerdata_train": sideband[:4000],
-        "outerdata_test": sideband[4000:],
-        "innerdata_train": inner(n_sr, n_signal),
-        "innerdata_val": inner(n_sr, n_signal),
-        "innerdata_test": inner(1000, 300),
-        "innerdata_extrasig_train": toy_signal(300, rng),
-        "innerdata_extrasig_val": toy_signal(300, rng),
-        "innerdata_extrabkg_train": inner(n_sr, 0),
-        "innerdata_extrabkg_val": inner(n_sr, 0),
-        "innerdata_extrabkg_test": inner(200, 0),
-    }
-    for name, events in files.items():
-        np.save(folder / f"{name}.npy", events)
-    return folder
 
 
 @pytest.fixture(scope="session")
@@ -75,23 +28,55 @@ def toy_copy(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def small_configs(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+def flow_config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Hyperparameters of a small flow."""
+    path = tmp_path_factory.mktemp("configs") / "flow.yml"
+    path.write_text("num_blocks: 3\nnum_hidden: 16\nlr: 3.0e-3\nschedule: one_cycle\n")
+    return path
+
+
+@pytest.fixture(scope="session")
+def classifier_config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Hyperparameters of a small network."""
+    path = tmp_path_factory.mktemp("configs") / "classifier.yml"
+    path.write_text("layers: [16, 16]\n")
+    return path
+
+
+@pytest.fixture(scope="session")
+def small_configs(flow_config: Path, classifier_config: Path) -> list[str]:
     """run_all flags for small networks and short trainings."""
-    folder = tmp_path_factory.mktemp("configs")
-    (folder / "flow.yml").write_text("num_blocks: 3\nnum_hidden: 16\nlr: 3.0e-3\nschedule: one_cycle\n")
-    (folder / "classifier.yml").write_text("layers: [16, 16]\n")
-    return ["--DE_config_file", f"{folder}/flow.yml", "--cf_config_file", f"{folder}/classifier.yml", "--DE_epochs", "3",
+    return ["--DE_config_file", str(flow_config), "--cf_config_file", str(classifier_config), "--DE_epochs", "3",
             "--cf_epochs", "4", "--cf_n_runs", "2", "--cf_n_samples", "4000"]  # fmt: skip
 
 
 @pytest.fixture
 def run() -> Callable[..., None]:
-    """Run a script of the project in this process: run("run_all", "--mode", "CWoLa")."""
+    """Run a script of the project in this process: run("run_all", "--resume", mode="CWoLa")."""
     from common.script import run_script
 
-    def run_one(script: str, *argv: object) -> None:
+    def run_one(script: str, *argv: object, **flags: object) -> None:
         module = importlib.import_module(script)
-        seed = [] if "--seed" in argv else ["--seed", "1"]
-        run_script(module.main, module.__doc__, module.FLAGS, [*(str(a) for a in argv), *seed])
+        named = [text for name, value in flags.items() for text in (f"--{name}", value)]
+        seed = [] if "--seed" in argv or "seed" in flags else ["--seed", "1"]
+        run_script(module.main, module.__doc__, module.Options, [str(a) for a in (*argv, *named, *seed)])
 
     return run_one
+
+
+@pytest.fixture
+def fails(run: Callable[..., None], capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Run a script that must end with exit code 2 and one line; returns the line."""
+
+    def run_failing(script: str, *argv: object, **flags: object) -> str:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ending:
+            run(script, *argv, **flags)
+        line = capsys.readouterr().err
+        assert ending.value.code == 2
+        assert line.endswith("\n")
+        assert line.count("\n") == 1, line
+        assert "Traceback" not in line
+        return line
+
+    return run_failing

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from conftest import ROOT
+from toys import ROOT
 
 SCRIPTS = ("run_all", "run_data_preparation_LHCORD", "run_ANODE_training", "run_classifier_data_creation", "run_classifier_training",
            "run_ANODE_evaluation")  # fmt: skip
@@ -27,11 +27,12 @@ LIBRARIES = (
     "torch._dynamo",
     "matplotlib.backends.backend_agg",
     "workflow.checks",
-    "events.lhco",
-    "background.densities",
+    "workflow.plan",
+    "events.separation",
     "background.lacathode",
-    "background.classifiers",
-    "workflow.stages",
+    "models.classifier",
+    "models.flow",
+    "evaluation_utils",
 )
 
 
@@ -65,7 +66,7 @@ def _run(answer: Connection, script: str, argv: Sequence[str], largest_file: int
         resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
     module, code = importlib.import_module(script), 0
     try:
-        run_script(module.main, module.__doc__, module.FLAGS, argv)
+        run_script(module.main, module.__doc__, module.Options, argv)
     except SystemExit as ending:
         code = ending.code
     except BaseException:

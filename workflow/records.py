@@ -8,25 +8,23 @@ import hashlib
 import logging
 import os
 import platform
-import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime, timezone
-from importlib.metadata import version
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from common.files import InputError, MachineError, load_json
-from data_handler import writable_folder
+from common.errors import InputError, MachineError
+from common.files import load_json, writable_folder
 
 logger = logging.getLogger(__name__)
 
 RECORD = "STAGE.json"
 LOCK = ".lock"
-VERSIONS_OF = ("numpy", "scikit-learn", "torch")
 READ_AT_ONCE = 2**20  # bytes
 
 Record = dict[str, Any]
-_PARTS = {"flags": dict, "inputs": dict, "outputs": dict, "results": dict, "replaces": list}
+_PARTS = {"options": dict, "hyperparameters": dict, "inputs": dict, "outputs": dict, "results": dict, "output_patterns": list}
+REDONE = "without this file, everything is done again"
 
 
 def fingerprint(path: Path) -> dict[str, Any]:
@@ -75,34 +73,37 @@ def read_records(folder: Path) -> dict[str, Record]:
     try:
         records = load_json(path)
     except InputError as error:
-        raise InputError(f"{error}; without it, everything is done again") from error
+        raise InputError(f"{error}; {REDONE}") from error
     for name, record in records.items():
         check_record(record, path, name)
     return records
 
 
 def check_record(record: Any, path: Path, name: str) -> None:
-    """Whether this is what `perform` writes, and stays inside its folder.
+    """Refuse what `perform` would not write, or what does not stay inside its folder.
 
     Raises
     ------
     InputError
     """
     if not isinstance(record, dict) or any(not isinstance(record.get(part), kind) for part, kind in _PARTS.items()):
-        raise InputError(f"{path}: not the record of a stage ({name})")
+        raise InputError(f"{path}: not the record of a stage, or that of another version ({name}); {REDONE}")
     for kept in (*record["inputs"].values(), *record["outputs"].values()):
         if not isinstance(kept, dict) or kept.keys() != {"size", "sha256"}:
             raise InputError(f"{path}: not the fingerprints of files ({name})")
-    for output in (*record["outputs"], *record["replaces"]):
+    for output in (*record["outputs"], *record["output_patterns"]):
         if not isinstance(output, str) or PurePosixPath(output).is_absolute() or ".." in PurePosixPath(output).parts:
             raise InputError(f"{path}: {output!r} lies outside the folder ({name})")
 
 
-def other_flag(kept: Mapping[str, Any], wanted: Mapping[str, Any], names: Iterable[str] | None = None) -> str | None:
-    """The first flag (of `names`, or of all) with which a stage was done and would not be done now, in words; None if there is none."""
-    for name in sorted(kept.keys() | wanted.keys()) if names is None else names:
+def other_value(kept: Mapping[str, Any], wanted: Mapping[str, Any], spell: Callable[[str], str] = str) -> str | None:
+    """The first setting with which a stage was done and would not be done now, in words; None if there is none.
+
+    `spell` says how the user knows it.
+    """
+    for name in sorted(kept.keys() | wanted.keys()):
         if kept.get(name) != wanted.get(name):
-            return f"{name} was {kept.get(name)}, is now {wanted.get(name)}"
+            return f"{spell(name)} was {kept.get(name)}, is now {wanted.get(name)}"
     return None
 
 
@@ -132,25 +133,15 @@ def changed_output(folder: Path, record: Record, *, may_be_absent: bool = False)
 
 
 def check_scored(data_dir: Path, preds_dir: Path, events: str) -> None:
-    """Whether the scores are those of the events in EVENTS.npy, as far as STAGE.json says.
+    """Refuse scores of other events than those in EVENTS.npy, as far as STAGE.json says.
 
     Raises
     ------
     InputError
-        If they are scores of other events.
     """
     scored = read_records(preds_dir).get("classifiers", {"inputs": {}})["inputs"].get(f"{events}.npy")
     if scored is not None and fingerprint(Path(data_dir) / f"{events}.npy") != scored:
         raise InputError(f"{preds_dir}: these are scores of another {events}.npy than the one in {data_dir}")
-
-
-def surroundings() -> dict[str, Any]:
-    """Versions, threads and GPU, which decide the last bits of a result."""
-    torch = sys.modules.get("torch")
-    packages = {name: version(name) for name in VERSIONS_OF}
-    threads = None if torch is None else torch.get_num_threads()
-    gpu = torch.cuda.get_device_name() if torch is not None and torch.cuda.is_available() else None
-    return {"python": platform.python_version(), **packages, "threads": threads, "gpu": gpu}
 
 
 def now() -> str:

@@ -9,47 +9,65 @@ shares half, quarter, quarter.
 
 from __future__ import annotations
 
+import logging
 import sys
-from argparse import Namespace
+from dataclasses import MISSING, dataclass
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from common.script import SEED, VERBOSE, finite_float, flag, run_script  # noqa: E402
-from run_data_preparation_LHCORD import FLAGS as STAGE_FLAGS  # noqa: E402
+from common.options import StageOptions, option  # noqa: E402
+from common.script import run_script  # noqa: E402
+from events.options import RegionOptions  # noqa: E402
 
-FLAGS = [
-    flag("outdir", required=True, metavar="DIR", help="folder for the .npy files"),
-    flag(
-        "features_file",
-        default=str(ROOT / "sample_data" / "events.features.h5"),
-        metavar="FILE",
-        help="events in the LHC Olympics layout (default: the bundled sample)",
-    ),
-    flag("S_over_B", type=finite_float, default=0.03, metavar="X", help="signal over background in the signal region"),
-    *[f for f in STAGE_FLAGS if f.name in ("add_deltaR", "SR_min", "SR_max")],
-    SEED,
-    VERBOSE,
-]
+logger = logging.getLogger(__name__)
 
 
-def main(args: Namespace) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Options(RegionOptions, StageOptions):
+    """Options of the demos' events."""
+
+    outdir: Path = option(MISSING, "folder for the .npy files", metavar="DIR", recorded=False)
+    features_file: Path = option(
+        ROOT / "sample_data" / "events.features.h5", "events in the LHC Olympics layout", metavar="FILE", recorded=False
+    )
+    S_over_B: float = option(0.03, "signal over background in the signal region")
+    add_deltaR: bool = option(False, "add ΔR_JJ, the distance of the two jets in pseudorapidity and azimuth, as a fifth feature")
+
+
+def main(options: Options) -> None:
     """Read, separate, write."""
-    from events.lhco import OUTPUTS, prepare_demo
-    from workflow.stages import Stage, choose_seed, recorded_flags, run_stage
+    import numpy as np
 
-    args.seed = choose_seed(args.seed, Path(args.outdir))
-    features = Path(args.features_file)
+    from common.files import save_array
+    from common.seeds import make_rng
+    from events.features import BASELINE, columns_of
+    from events.lhco import read_lhco_file
+    from events.regions import SIDEBAND, SIGNAL_REGION
+    from events.separation import separate
+    from workflow.stage import Stage, run_stage, seeded
+
+    options = seeded(options, options.outdir)
+    features = (*BASELINE, "deltaR_JJ") if options.add_deltaR else BASELINE
 
     def work(folder: Path) -> dict[str, Any]:
-        region = (args.SR_min, args.SR_max)
-        prepare_demo(features, folder, s_over_b=args.S_over_B, sr_range=region, seed=args.seed, add_delta_r=args.add_deltaR)
+        events, rng = read_lhco_file(options.features_file, features), make_rng(options.seed, "separation")
+        rows = separate(events[:, 0], events[:, -1] == 1, 0, options.sr_range, options.S_over_B, rng).main
+        for region, parts in (("outerdata", SIDEBAND), ("innerdata", SIGNAL_REGION)):
+            data = events[rng.permutation(np.concatenate([rows[part] for part in parts]))]
+            half, quarter = len(data) // 2, len(data) // 4
+            for name, part in zip(("train", "val", "test"), np.split(data, [half, half + quarter]), strict=True):
+                save_array(folder / f"{region}_{name}.npy", part)
+                logger.info("%s_%s.npy: %d events, %d of them signal", region, name, len(part), part[:, -1].sum())
+        columns_of(features).save(folder)
         return {}
 
-    run_stage(Stage("demo_events", Path(args.outdir), recorded_flags(args), lambda: [features], OUTPUTS, work), resume=False)
+    outputs = ("outerdata_*.npy", "innerdata_*.npy", "columns.json")
+    stage = Stage("demo_events", options.outdir, options, lambda: [options.features_file], outputs, work)
+    run_stage(stage, resume=False)
 
 
 if __name__ == "__main__":
-    run_script(main, __doc__, FLAGS)
+    run_script(main, __doc__, Options)

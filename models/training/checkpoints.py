@@ -1,9 +1,7 @@
-"""A training's checkpoint on disk, and the signals that end a training early."""
+"""What is left of an interrupted training, and how signals end one early."""
 
 from __future__ import annotations
 
-import signal
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,30 +9,13 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from common.files import InputError, load_tensors, save_tensors
+from common.errors import InputError, Interrupted
+from common.signals import handled_by
+from models.training.epochs import EpochStore
+from models.weights import load_tensors, save_tensors
 
-CHECKPOINT = ".checkpoint"  # name of the file, hidden in the folder of the training
+CHECKPOINT, EPOCHS = ".checkpoint", ".epochs"  # names of the file and of the folder of epochs beside it, both hidden
 SECONDS_BETWEEN_CHECKPOINTS = 30.0
-ENDING_SIGNALS = (signal.SIGTERM, signal.SIGINT)
-
-
-class Interrupted(BaseException):
-    """SIGTERM or SIGINT arrived. Like KeyboardInterrupt it is no Exception, so that nothing takes it for a fault and goes on."""
-
-    def __init__(self, signal_number: int, remark: str = "") -> None:
-        super().__init__(signal.Signals(signal_number).name + remark)
-        self.signal_number = signal_number
-
-
-@contextmanager
-def signals_interrupt() -> Iterator[None]:
-    """Let SIGTERM and SIGINT raise `Interrupted`, so that temporary files are removed on the way out."""
-
-    def interrupt(number: int, _: FrameType | None) -> None:
-        raise Interrupted(number)
-
-    with _handled_by(interrupt):
-        yield
 
 
 class Checkpoint:
@@ -43,12 +24,22 @@ class Checkpoint:
     Parameters
     ----------
     path : path
+        The epochs that the training has finished are kept beside it.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
         self._saved_at = time.monotonic()
         self._received: int | None = None
+
+    @property
+    def epochs(self) -> EpochStore:
+        """Where the finished epochs are, unless the estimator has a place of its own for them."""
+        return EpochStore(self.path.with_name(EPOCHS))
+
+    def exists(self) -> bool:
+        """Whether there is a training to go on with."""
+        return self.path.is_file()
 
     def load(self) -> dict[str, Any] | None:
         """What was saved last; None where nothing was.
@@ -59,7 +50,7 @@ class Checkpoint:
             If the file is damaged.
         """
         try:
-            return load_tensors(self.path) if self.path.is_file() else None
+            return load_tensors(self.path) if self.exists() else None
         except InputError as error:
             raise InputError(f"{error}; without --resume the training begins anew") from error
 
@@ -83,24 +74,10 @@ class Checkpoint:
             self._received = number
 
         self._received = None
-        with _handled_by(remember):
+        with handled_by(remember):
             yield
 
     def raise_if_interrupted(self) -> None:
         """End here if a signal was remembered."""
         if self._received is not None:
             raise Interrupted(self._received, "; a checkpoint was written, --resume goes on from it")
-
-
-@contextmanager
-def _handled_by(handler: Any) -> Iterator[None]:
-    """Set the handler of the ending signals for a while; only the main thread may."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.signal(number, handler) for number in ENDING_SIGNALS}
-    try:
-        yield
-    finally:
-        for number, old in before.items():
-            signal.signal(number, old)

@@ -1,57 +1,107 @@
-"""What the two networks have in common: their weights, epoch by epoch, in memory and under `save_path`."""
+"""What estimators that learn epoch by epoch have in common: training, the epochs they keep, files."""
 
 from __future__ import annotations
 
+import copy
+import logging
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, get_type_hints
 
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 
-from common.files import InputError, load_array, load_weights, save_array, save_weights
+from common.errors import InputError
+from common.hyperparameters import checked
 from models.arrays import member_generators, pick_device
-from models.training.epochs import DIVERGED, best_epochs
+from models.training.checkpoints import Checkpoint
+from models.training.epochs import DIVERGED, EpochStore, best_epochs
+from models.training.loop import MemberData, Objective, train_members
+from models.training.state import TrainingPlan
+from models.weights import load_weights
+
+logger = logging.getLogger(__name__)
 
 
-class TrainedEpochs(BaseEstimator, ABC):
+class EpochEstimator(BaseEstimator, ABC):
     """A stack of networks whose epochs can be kept in a folder and read back.
 
-    Subclasses name the folder below `save_path` and build the untrained module.
+    Subclasses say where below `save_path` their epochs are, which parameters a file of hyperparameters may set, and which more are
+    needed to build the module.
+
+    Attributes
+    ----------
+    module_ : torch.nn.Module
+        After `fit`: every member in its epoch of lowest validation loss.
+    train_losses_, val_losses_ : arrays [n_epochs + 1, n_members]
+        Loss per event in nats; index 0 is before training. One-dimensional for a density.
+    store_ : EpochStore
+        The epochs, if they were kept.
     """
 
-    _folder_name: str
+    hyperparameters: ClassVar[tuple[str, ...]]
+    _sizes: ClassVar[tuple[str, ...]]
+    _folder_name: ClassVar[str]
     _n_members = 1
 
     @abstractmethod
     def _build(self, generators: list[torch.Generator]) -> torch.nn.Module:
         """The untrained module of this configuration, a stack of as many members as there are generators."""
 
-    @property
-    def _device(self) -> torch.device:
-        return pick_device("cpu" if self.no_gpu else "auto")
+    @classmethod
+    def parameter_types(cls, names: Sequence[str]) -> dict[str, Any]:
+        """The types of parameters, as `__init__` has them."""
+        hints = get_type_hints(cls.__init__)
+        return {name: hints[name] for name in names}
 
-    @property
-    def _folder(self) -> Path:
-        if self.save_path is None:
-            raise ValueError(f"this {type(self).__name__} has no save_path to read epochs from")
-        return Path(self.save_path) / self._folder_name
+    @classmethod
+    def load_from(cls, folder: Path, name: str) -> Any:
+        """The estimator that `save` wrote; weights are read at its first use.
 
-    def _epoch_file(self, epoch: int) -> Path:
-        return self._folder / f"epoch_{epoch}.par"
+        Raises
+        ------
+        InputError
+            If the description is missing or damaged.
+        """
+        store = EpochStore(folder, f"{name}_")
+        parameters = checked(store.read()[1], cls.parameter_types([*cls.hyperparameters, *cls._sizes]), store.description)
+        estimator = cls(**parameters)
+        if len(store.ranking()) != estimator._n_members:
+            raise InputError(f"{store.description}: epochs of {len(store.ranking())} runs, expected {estimator._n_members}")
+        estimator.store_ = store
+        return estimator
 
-    def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "module_") or bool(self.load)
+    def save(self, folder: Path, name: str) -> None:
+        """Write what predictions need: NAME_epoch_E.par of every epoch in use, and NAME_estimator.json."""
+        store = EpochStore(folder, f"{name}_")
+        if hasattr(self, "store_"):
+            ranking = self._in_use(self.store_.ranking())
+            self.store_.copy_to(store, sorted({epoch for mine in ranking for epoch in mine}))
+        else:  # only the best is in memory
+            ranking = [[0]] * self._n_members
+            store.keep(0, self._ready())
+        store.describe(type(self).__name__, self._parameters(), ranking)
 
-    def _ready(self) -> torch.nn.Module:
-        """The module in `eval` mode; with `load=True` read from `save_path` at the first call."""
-        if not hasattr(self, "module_"):
-            if not self.load:
-                raise NotFittedError(f"this {type(self).__name__} is not fitted yet: call fit, or use load=True with a save_path")
-            self.load_best_model()
-        return self.module_
+    def versions(self, n_best: int = 1) -> list[Any]:
+        """The epochs of lowest validation loss, best first, each as an estimator of its own; this one alone if no epochs were kept.
+
+        Raises
+        ------
+        ValueError
+            If this is a stack of several runs.
+        """
+        if self._n_members != 1:
+            raise ValueError("an ensemble of epochs needs a model of one run")
+        if not hasattr(self, "store_") and not self.load:
+            self._ready()
+            return [self]
+        (epochs,) = self._store.ranking()
+        if len(epochs) < n_best:
+            logger.info("only %d epochs are usable: all of them are used, instead of %d", len(epochs), n_best)
+        return [copy.copy(self).load_epoch_model(epoch) for epoch in epochs[:n_best]]
 
     def load_weights(self, path: Path) -> Any:
         """Read the weights of one epoch into this configuration.
@@ -67,13 +117,13 @@ class TrainedEpochs(BaseEstimator, ABC):
         return self
 
     def load_epoch_model(self, epoch: int) -> Any:
-        """Read the weights after epoch `epoch` (0 is the first) from `save_path`."""
-        return self.load_weights(self._epoch_file(epoch))
+        """Read the weights after epoch `epoch` (0 is the first) from where they were kept."""
+        return self.load_weights(self._store.path(epoch))
 
     def load_best_model(self) -> Any:
-        """Read from `save_path` the epoch of lowest validation loss; of several runs, every one's own."""
-        best = [int(best_epochs(losses[1:], 1, ceiling=losses[0] + DIVERGED)[0]) for losses in self._losses("val").T]
-        states = {epoch: self.load_epoch_model(epoch).module_.state_dict() for epoch in set(best)}
+        """Read the epoch of lowest validation loss from where it was kept; of several runs, every one's own."""
+        best = [mine[0] for mine in self._store.ranking()]
+        states = {epoch: self.load_epoch_model(epoch).module_.state_dict() for epoch in sorted(set(best))}
         state = self.module_.state_dict()
         for member, epoch in enumerate(best):
             for name, value in state.items():
@@ -84,40 +134,95 @@ class TrainedEpochs(BaseEstimator, ABC):
 
     def load_train_loss(self) -> np.ndarray:
         """Training losses (nats), [n_epochs + 1] or, of several runs, [n_epochs + 1, n_runs]; index 0 is before training."""
-        return self._squeezed(self._losses("train"))
+        return self._losses("train")
 
     def load_val_loss(self) -> np.ndarray:
         """Validation losses (nats), shaped as those of `load_train_loss`."""
-        return self._squeezed(self._losses("val"))
+        return self._losses("val")
 
-    def _squeezed(self, losses: np.ndarray) -> np.ndarray:
-        return losses[:, 0] if self._n_members == 1 else losses
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "module_") or hasattr(self, "store_") or bool(self.load)
+
+    def _train(
+        self,
+        module: torch.nn.Module,
+        objective: Objective,
+        train: MemberData,
+        val: MemberData,
+        plan: TrainingPlan,
+        generators: list[torch.Generator],
+        on_epoch: Callable[[int, Any, np.ndarray], None] | None,
+        checkpoint: Checkpoint | None,
+    ) -> None:
+        """Train the module, keeping every epoch where there is a place for it."""
+        store = self._start_keeping(checkpoint)
+
+        def keep(epoch: int, validated: torch.nn.Module, val_losses: np.ndarray) -> None:
+            self.module_ = validated
+            if store is not None:
+                store.keep(epoch, validated)
+            if on_epoch is not None:
+                on_epoch(epoch, self, val_losses)
+
+        curves = train_members(
+            module, objective, train, val, plan, generators, on_epoch=keep, checkpoint=checkpoint, verbose=self.verbose
+        )
+        self.__dict__.pop("module_", None)
+        ranking = [best_epochs(losses[1:], None, ceiling=losses[0] + DIVERGED) for losses in curves.val.T]
+        self.train_losses_, self.val_losses_ = curves.train, curves.val
+        if store is not None:
+            store.keep_losses(train=curves.train, val=curves.val)
+            store.describe(type(self).__name__, self._parameters(), ranking)
+        self.module_ = module.eval()
+
+    def _start_keeping(self, checkpoint: Checkpoint | None) -> EpochStore | None:
+        """Where epochs are kept, if anywhere; forget what an earlier training left, in memory and, unless it goes on, on disk."""
+        for name in ("module_", "train_losses_", "val_losses_", "store_"):
+            self.__dict__.pop(name, None)
+        if self.save_path is not None:
+            self.store_ = EpochStore(Path(self.save_path) / self._folder_name)
+        elif checkpoint is not None:
+            self.store_ = checkpoint.epochs
+        else:
+            return None
+        if checkpoint is not None and checkpoint.exists():
+            self.store_.make_folder()
+        else:
+            self.store_.clear()
+        return self.store_
+
+    @property
+    def _store(self) -> EpochStore:
+        if hasattr(self, "store_"):
+            return self.store_
+        if self.save_path is None:
+            raise ValueError(f"this {type(self).__name__} has no save_path to read epochs from")
+        return EpochStore(Path(self.save_path) / self._folder_name)
+
+    @property
+    def _device(self) -> torch.device:
+        return pick_device("cpu" if self.no_gpu else "auto")
+
+    def _parameters(self) -> dict[str, Any]:
+        """What `load_from` needs to build the same module again."""
+        parameters = {name: getattr(self, name) for name in (*self.hyperparameters, *self._sizes)}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in parameters.items()}
+
+    def _in_use(self, ranking: list[list[int]]) -> list[list[int]]:
+        """Those epochs of every member that predictions may need."""
+        return ranking
+
+    def _ready(self) -> torch.nn.Module:
+        """The module in `eval` mode; read from where it was kept at the first call."""
+        if not hasattr(self, "module_"):
+            if not hasattr(self, "store_") and not self.load:
+                raise NotFittedError(f"this {type(self).__name__} is not fitted yet: call fit, or use load=True with a save_path")
+            self.load_best_model()
+        return self.module_
 
     def _losses(self, kind: str) -> np.ndarray:
         if hasattr(self, f"{kind}_losses_"):
-            return getattr(self, f"{kind}_losses_").reshape(-1, self._n_members)
-        losses = load_array(self._folder / f"{kind}_losses.npy")
-        if losses.ndim != 2 or losses.shape[1] != self._n_members or len(losses) < 2:
-            raise InputError(f"{self._folder / kind}_losses.npy: shape {losses.shape}, expected [epochs + 1, {self._n_members}]")
-        return losses
-
-    def _start_keeping(self, goes_on: bool) -> None:
-        """Forget what an earlier training left, in memory and, unless it is one that goes on, on disk."""
-        for name in ("module_", "train_losses_", "val_losses_"):
-            self.__dict__.pop(name, None)
-        if self.save_path is not None:
-            try:
-                self._folder.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise InputError(f"{self._folder}: this folder cannot be made ({error.strerror})") from error
-            for path in () if goes_on else (*self._folder.glob("epoch_*.par"), *self._folder.glob("*_losses.npy")):
-                path.unlink()
-
-    def _keep_epoch(self, epoch: int, module: torch.nn.Module) -> None:
-        if self.save_path is not None:
-            save_weights(self._epoch_file(epoch), module.state_dict())
-
-    def _keep_losses(self, train: np.ndarray, val: np.ndarray) -> None:
-        if self.save_path is not None:
-            save_array(self._folder / "train_losses.npy", train)
-            save_array(self._folder / "val_losses.npy", val)
+            losses = getattr(self, f"{kind}_losses_").reshape(-1, self._n_members)
+        else:
+            losses = self._store.losses(kind, self._n_members)
+        return losses[:, 0] if self._n_members == 1 else losses

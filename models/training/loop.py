@@ -24,11 +24,49 @@ from models.training.state import TrainingPlan, TrainingState
 
 logger = logging.getLogger(__name__)
 
-MemberLosses = Callable[..., torch.Tensor]
+MemberLosses = Callable[..., torch.Tensor]  # batch tensors, each [n_members, batch, ...] -> mean losses [n_members] (nats)
 EpochCallback = Callable[[int, torch.nn.Module, np.ndarray], None]
 SECONDS_BETWEEN_LOGS = 30  # where no progress bar is seen, in a batch log
 STEPS_GATHERED = 32  # whose events are fetched together
 EVENTS_VALIDATED = 4096  # members times events per chunk of validation: their activations stay in cache
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What is to become small.
+
+    Parameters
+    ----------
+    name : str
+        What learns, for log and progress bar.
+    losses : callable
+        Makes of a module the function that takes the tensors of a batch, each [n_members, batch, ...], to the mean loss of every member
+        [n_members] in nats.
+    gradients : callable, optional
+        Likewise, but the function also writes the gradient of the summed losses into every parameter's `.grad`, in place; autograd by
+        default.
+    calibrate : callable, optional
+        Called before every validation with what is validated: estimates the statistics of normalisation layers.
+    """
+
+    name: str
+    losses: Callable[[torch.nn.Module], MemberLosses]
+    gradients: Callable[[torch.nn.Module], MemberLosses] | None = None
+    calibrate: Callable[[torch.nn.Module], None] | None = None
+
+
+@dataclass(frozen=True)
+class MemberData:
+    """Events resident on the device, tensors [n, ...], and the rows of them [n_members, k] that every member is given."""
+
+    tensors: Sequence[torch.Tensor]
+    rows: torch.Tensor
+
+    @classmethod
+    def all_for_all(cls, tensors: Sequence[torch.Tensor], n_members: int) -> MemberData:
+        """Every member is given all events."""
+        n = len(tensors[0])
+        return cls(tensors, torch.arange(n, device=tensors[0].device).expand(n_members, n))
 
 
 @dataclass(frozen=True)
@@ -43,12 +81,13 @@ class TrainingCurves:
 
 
 @torch.no_grad()
-def mean_losses(member_losses: MemberLosses, data: Sequence[torch.Tensor], rows: torch.Tensor) -> torch.Tensor:
-    """Mean loss of every member over its `rows` [n_members, n], in chunks that stay in cache."""
+def mean_losses(member_losses: MemberLosses, data: MemberData) -> np.ndarray:
+    """Mean loss of every member over its rows [n_members], in chunks that stay in cache."""
+    rows = data.rows
     total = torch.zeros(len(rows), dtype=torch.float64, device=rows.device)
     for part in rows.split(max(1, EVENTS_VALIDATED // len(rows)), dim=1):
-        total += member_losses(*(tensor[part] for tensor in data)).double() * part.shape[1]
-    return total / rows.shape[1]
+        total += member_losses(*(tensor[part] for tensor in data.tensors)).double() * part.shape[1]
+    return (total / rows.shape[1]).cpu().numpy()
 
 
 def by_autograd(losses: MemberLosses, module: torch.nn.Module) -> MemberLosses:
@@ -75,74 +114,52 @@ def compiler_works() -> bool:
 
 def train_members(
     module: torch.nn.Module,
-    member_losses: Callable[[torch.nn.Module], MemberLosses],
-    data: Sequence[torch.Tensor],
-    train_rows: torch.Tensor,
-    val_data: Sequence[torch.Tensor],
-    val_rows: torch.Tensor,
+    objective: Objective,
+    train: MemberData,
+    val: MemberData,
     plan: TrainingPlan,
     generators: Sequence[torch.Generator],
     *,
-    gradients: Callable[[torch.nn.Module], MemberLosses] | None = None,
-    calibrate: Callable[[torch.nn.Module], None] | None = None,
     on_epoch: EpochCallback | None = None,
     checkpoint: Checkpoint | None = None,
-    label: str = "training",
     verbose: bool = True,
 ) -> TrainingCurves:
-    """Train with Adam as planned; the module ends with every member's weights of lowest validation loss.
+    """Train the module in place, with Adam as planned; it ends with every member's weights of lowest validation loss.
 
     Where losses become NaN or infinite, all members go back to the beginning of the epoch and on with half the learning rate, at most
     five times; then the training ends with the epochs it has.
 
     Parameters
     ----------
-    module : torch.nn.Module
-        What is trained, in place.
-    member_losses : callable
-        Makes of a module the function that takes the tensors of a batch, each [n_members, batch, ...], to the mean loss of every member
-        [n_members] in nats.
-    data, val_data : sequences of tensors [n, ...]
-        Resident on the device; batches are drawn from them by index.
-    train_rows, val_rows : integer tensors [n_members, n]
-        The rows every member learns from and is validated on.
     generators : sequence of torch.Generator
         Source of every member's shuffles (on the CPU).
-    gradients : callable, optional
-        Like `member_losses`, but what it makes also writes the gradient of the summed losses into every parameter's `.grad`, in place;
-        autograd by default.
-    calibrate : callable, optional
-        Called before every validation with what is validated: estimates the statistics of normalisation layers.
     on_epoch : callable, optional
         Called after every epoch with its number, the module that was validated (in `eval` mode) and the validation losses [n_members].
     checkpoint : Checkpoint, optional
         Where the training is kept while it runs, and from where it goes on if it was interrupted: it then ends bit for bit where it
         would have ended.
-
-    Returns
-    -------
-    TrainingCurves
     """
-    n_members, n_train = train_rows.shape
+    n_train, name = train.rows.shape[1], objective.name
     batch_size = min(plan.batch_size, n_train)
     n_steps = n_train // batch_size if plan.drop_last else -(-n_train // batch_size)
     run = TrainingState(module, plan, n_steps, generators)
-    losses_of_validated = member_losses(run.validated)
-    losses_and_gradients = by_autograd(member_losses(module), module) if gradients is None else gradients(module)
-    rows = torch.empty_like(train_rows, memory_format=torch.contiguous_format)
+    losses_of_validated = objective.losses(run.validated)
+    by_hand = objective.gradients
+    losses_and_gradients = by_autograd(objective.losses(module), module) if by_hand is None else by_hand(module)
+    rows = torch.empty_like(train.rows, memory_format=torch.contiguous_format)
 
     def validate() -> np.ndarray:
-        if calibrate is not None:
-            calibrate(run.validated)
+        if objective.calibrate is not None:
+            objective.calibrate(run.validated)
         run.validated.eval()
-        return np.where(run.done, np.nan, mean_losses(losses_of_validated, val_data, val_rows).cpu().numpy())
+        return np.where(run.done, np.nan, mean_losses(losses_of_validated, val))
 
     def run_steps(epochs_start: dict[str, Any]) -> None:
         """The epoch's remaining steps."""
         module.train()
-        for shuffled, mine, generator in zip(rows, train_rows, generators, strict=True):
+        for shuffled, mine, generator in zip(rows, train.rows, generators, strict=True):
             torch.index_select(mine, 0, torch.randperm(n_train, generator=generator).to(mine.device), out=shuffled)
-        for batch in batches(data, rows, batch_size, plan.drop_last, run.step):
+        for batch in batches(train.tensors, rows, batch_size, plan.drop_last, run.step):
             run.take_step(losses_and_gradients(*batch))
             if checkpoint is not None and checkpoint.is_due:
                 if run.is_finite():
@@ -152,13 +169,13 @@ def train_members(
     kept = None if checkpoint is None else checkpoint.load()
     if kept is None:
         run.val_curve.append(validate())
-        run.train_curve.append(mean_losses(losses_of_validated, data, train_rows).cpu().numpy())
+        run.train_curve.append(mean_losses(losses_of_validated, train))
     else:
         run.restore(kept)
         good = kept.get("epochs_start")
-        logger.info("%s: %s", label, "is trained already" if run.is_over else f"goes on in epoch {run.epoch}")
+        logger.info("%s: %s", name, "is trained already" if run.is_over else f"goes on in epoch {run.epoch}")
     last_logged = time.monotonic()
-    progress = tqdm(desc=label, unit="epoch", initial=run.epoch, total=plan.epochs, disable=None if verbose else True)
+    progress = tqdm(desc=name, unit="epoch", initial=run.epoch, total=plan.epochs, disable=None if verbose else True)
     with progress, nullcontext() if checkpoint is None else checkpoint.signals_deferred():
         while not run.is_over:
             if run.step == 0:
@@ -167,18 +184,14 @@ def train_members(
             val_losses = validate()
             if not run.is_finite(val_losses):
                 run.roll_back(good)
-                logger.warning(
-                    "%s: the losses are not finite in epoch %d; %s",
-                    label,
-                    run.epoch,
-                    "the training ends here" if run.is_over else "once more from its beginning with half the learning rate",
-                )
+                outcome = "the training ends here" if run.is_over else "once more from its beginning with half the learning rate"
+                logger.warning("%s: the losses are not finite in epoch %d; %s", name, run.epoch, outcome)
                 continue
             run.end_epoch(val_losses)
             means = [float(np.nanmean(values)) for values in (run.train_curve[-1], val_losses)]
             level = logging.INFO if verbose and time.monotonic() - last_logged > SECONDS_BETWEEN_LOGS else logging.DEBUG
             last_logged = time.monotonic() if level == logging.INFO else last_logged
-            logger.log(level, "%s: epoch %d, training loss %.4f, validation loss %.4f nats", label, run.epoch - 1, *means)
+            logger.log(level, "%s: epoch %d, training loss %.4f, validation loss %.4f nats", name, run.epoch - 1, *means)
             progress.set_postfix(train=f"{means[0]:.4f}", val=f"{means[1]:.4f}")
             progress.update()
             if on_epoch is not None:
@@ -189,9 +202,9 @@ def train_members(
     if checkpoint is not None:
         checkpoint.raise_if_interrupted()
     if plan.patience and run.done.all():
-        logger.info("%s: no lower validation loss for %d epochs; %d epochs were trained", label, plan.patience, run.epoch)
+        logger.info("%s: no lower validation loss for %d epochs; %d epochs were trained", name, plan.patience, run.epoch)
     module.load_state_dict(run.best)
-    rest = [np.full(n_members, np.nan)] * (0 if plan.epochs is None else plan.epochs + 1 - len(run.val_curve))
+    rest = [np.full(len(generators), np.nan)] * (0 if plan.epochs is None else plan.epochs + 1 - len(run.val_curve))
     return TrainingCurves(np.stack(run.train_curve + rest), np.stack(run.val_curve + rest))
 
 

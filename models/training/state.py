@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from common.files import InputError
+from common.errors import InputError
 
 ALIGNMENT = 16  # floats; every weight begins on a cache line
 MAX_ROLLBACKS = 5

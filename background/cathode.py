@@ -1,0 +1,59 @@
+"""CATHODE: the sideband's density, interpolated into the signal region and sampled there (arXiv:2109.00546)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from background.arrays import ClassifierArrays, mix, share_out
+from background.densities import load_densities
+from background.mode import ClassifierMode
+from background.options import ArraysOptions
+from background.sampling import as_samples, load_external_samples, sample_finite, sample_masses, warn_of_extrapolation
+from events.regions import EventSource
+from events.view import Events
+from models.arrays import no_gpu
+
+
+class Cathode(ClassifierMode):
+    """SR data against samples of the sideband's flow at SR masses, or against samples made elsewhere."""
+
+    name = "CATHODE"
+    background = "conditional flow p(x|m) trained on the sideband, sampled at SR masses"
+    score = "classifier: SR data against samples"
+    densities = ("sideband",)
+    class_names = ("data", "samples")
+    uses = (
+        "ANODE_models", "model_file_name", "DE_dir", "no_logit_trained", "n_samples", "realistic_conditional", "KDE_bandwidth",
+        "external_samples", "oversampling", "no_logit",
+    )  # fmt: skip
+
+    def densities_for(self, options: ArraysOptions) -> tuple[str, ...]:
+        return () if options.external_samples else self.densities
+
+    def check(self, source: EventSource, options: ArraysOptions) -> None:
+        super().check(source, options)
+        if options.external_samples:
+            load_external_samples(options.external_samples, source.n_features, source.sr_range)
+
+    def check_options(self, options: ArraysOptions) -> None:
+        """Everything goes."""
+
+    def build(self, source: EventSource, options: ArraysOptions) -> Iterator[ClassifierArrays]:
+        data = source.signal_region(separate_val_set=options.separate_val_set)
+        samples = self.samples(source, options, data[0])
+        rng = source.rng("sharing out the background")
+        yield mix(data, share_out(samples, *map(len, data), options.oversampling, rng), source, options)
+
+    def samples(self, source: EventSource, options: ArraysOptions, train: Events) -> Events:
+        """Background events of the signal region."""
+        if options.external_samples:
+            return load_external_samples(options.external_samples, source.n_features, source.sr_range)
+        (density,) = load_densities(options, source, *self.densities, no_gpu=no_gpu(options.device))
+        rng, bandwidth = source.rng("samples"), options.KDE_bandwidth if options.realistic_conditional else None
+        m = sample_masses(train.m, options.n_samples, source.sr_range, bandwidth, rng)
+        x = sample_finite(density, m, rng)
+        warn_of_extrapolation(x, density.preprocessing.training_range, source.columns.names)
+        return as_samples(m, x)
+
+
+MODE = Cathode()

@@ -1,0 +1,51 @@
+"""CWoLa hunting: the sideband strips next to the signal region (arXiv:1805.02664, 1902.02634)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from background.arrays import ClassifierArrays, mix, share_out
+from background.mode import ClassifierMode
+from background.options import ArraysOptions, LearningOptions
+from background.weights import balanced
+from common.errors import InputError
+from events.regions import SIDEBAND, EventSource
+from events.view import Events
+
+
+class CWoLa(ClassifierMode):
+    """SR data against the strips, each of which counts as half of the background."""
+
+    name = "CWoLa"
+    background = "the two SB strips of 0.2 TeV next to the SR"
+    score = "classifier: SR data against strips, strips weighted equally"
+    class_names = ("data", "sideband strips")
+
+    def files(self, options: ArraysOptions) -> list[Sequence[str]]:
+        return [*super().files(options), SIDEBAND]
+
+    def check(self, source: EventSource, options: ArraysOptions) -> None:
+        super().check(source, options)
+        source.strips()
+
+    def check_weights(self, options: LearningOptions, sr_range: tuple[float, float]) -> None:
+        if not sr_range[0] <= options.SR_center <= sr_range[1]:
+            center = f"{options.flag('SR_center')} {options.SR_center:g}"
+            raise InputError(f"{center} TeV lies outside the signal region, it cannot tell the two strips apart")
+
+    def build(self, source: EventSource, options: ArraysOptions) -> Iterator[ClassifierArrays]:
+        data = source.signal_region(separate_val_set=options.separate_val_set)
+        rng = source.rng("sharing out the background")
+        strips = share_out(source.strips(), *map(len, data), options.oversampling, rng)
+        yield mix(data, strips, source, options, without_strips=True)
+
+    def weights(self, events: Events, target: np.ndarray, options: LearningOptions) -> np.ndarray:
+        masses = events.m[target == 1]
+        self.check_weights(options, (masses.min(), masses.max()))
+        group = np.where(target == 1, 1, np.where(events.m < options.SR_center, 0, -1))
+        return balanced(group, {1: 0.5, 0: 0.25, -1: 0.25})
+
+
+MODE = CWoLa()

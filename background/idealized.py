@@ -1,0 +1,45 @@
+"""Idealized anomaly detection: perfectly simulated background, the upper limit of CATHODE (arXiv:2109.00546)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+
+from background.arrays import ClassifierArrays, mix, share_out
+from background.mode import ClassifierMode
+from background.options import ArraysOptions
+from events.regions import EXTRA_BACKGROUND, EventSource
+from events.view import Events
+
+logger = logging.getLogger(__name__)
+
+
+class IdealizedAD(ClassifierMode):
+    """SR data against extra SR background; without such events half of the SR data gives its true background for it."""
+
+    name = "idealized_AD"
+    background = "extra, true SR background (an upper limit for CATHODE)"
+    score = "classifier: SR data against that background"
+    uses = ("extra_bkg", "oversampling", "no_logit")
+
+    def files(self, options: ArraysOptions) -> list[Sequence[str]]:
+        return [*super().files(options), *([EXTRA_BACKGROUND] if options.extra_bkg else [])]
+
+    def check(self, source: EventSource, options: ArraysOptions) -> None:
+        super().check(source, options)
+        if options.extra_bkg:
+            source.extra_background()
+
+    def build(self, source: EventSource, options: ArraysOptions) -> Iterator[ClassifierArrays]:
+        data = source.signal_region(separate_val_set=options.separate_val_set)
+        if options.extra_bkg:
+            background = source.extra_background()
+        else:
+            rest = Events.joined(*(part[1::2] for part in data))
+            data, background = tuple(part[::2] for part in data), rest[rest.label == 0]
+            logger.info("no %s: the background of half of the SR data stands for it", options.flag("extra_bkg"))
+        rng = source.rng("sharing out the background")
+        yield mix(data, share_out(background, *map(len, data), options.oversampling, rng), source, options)
+
+
+MODE = IdealizedAD()

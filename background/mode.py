@@ -1,0 +1,164 @@
+"""What a mode is: what stands for the background, what that needs, how it is built, and what the classifier learns."""
+
+from __future__ import annotations
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from typing import ClassVar
+
+import numpy as np
+
+from background.arrays import ClassifierArrays
+from background.options import ArraysOptions, LearningOptions, ModeOptions
+from background.registry import MODES
+from background.weights import balanced
+from common.errors import InputError
+from events.regions import EXTRA_SIGNAL, EXTRA_SIGNAL_IN_ONE, SIDEBAND, SIGNAL_REGION, TEST_FILES, EventSource
+from events.view import Events
+
+logger = logging.getLogger(__name__)
+
+# Options of stage 3 that only some modes have a use for.
+NOT_FOR_ALL = (
+    "ANODE_models", "model_file_name", "DE_dir", "no_logit_trained", "n_samples", "realistic_conditional", "KDE_bandwidth",
+    "external_samples", "n_latent_epochs", "extra_bkg", "oversampling", "no_logit",
+)  # fmt: skip
+
+
+class Mode(ABC):
+    """One way to find anomalies.
+
+    Attributes
+    ----------
+    name : str
+        As `--mode` has it.
+    background, score : str
+        What stands for the background and how events are scored, for README's table.
+    densities : tuple of str
+        The regions ("sideband", "signal_region") whose density has to be trained.
+    has_classifier : bool
+        Whether classifiers score the events.
+    """
+
+    name: ClassVar[str]
+    background: ClassVar[str]
+    score: ClassVar[str]
+    densities: ClassVar[tuple[str, ...]] = ()
+    has_classifier: ClassVar[bool] = False
+
+    def densities_for(self, options: ArraysOptions) -> tuple[str, ...]:
+        """The regions whose density is needed with these options."""
+        return self.densities
+
+    def check(self, source: EventSource, options: ArraysOptions) -> None:
+        """Whether the events that it needs are there.
+
+        Raises
+        ------
+        InputError
+            If not.
+        """
+        source.signal_region(separate_val_set=options.separate_val_set)
+        self.check_options(options)
+
+    def check_options(self, options: ArraysOptions) -> None:
+        """Whether what was asked for makes sense in this mode.
+
+        Raises
+        ------
+        InputError
+            If not.
+        """
+        if options.external_samples:
+            raise InputError(f"{options.flag('external_samples')} replaces the density estimator of the CATHODE mode, no other")
+
+
+class ClassifierMode(Mode):
+    """A mode whose classifier learns to tell data from something that stands for the background.
+
+    Attributes
+    ----------
+    class_names : (str, str)
+        What the two classes are called in figures.
+    uses : tuple of str
+        Those of the options in `NOT_FOR_ALL` that it has a use for.
+    """
+
+    class_names: ClassVar[tuple[str, str]] = ("data", "background")
+    uses: ClassVar[tuple[str, ...]] = ("oversampling", "no_logit")
+    has_classifier = True
+
+    @abstractmethod
+    def build(self, source: EventSource, options: ArraysOptions) -> Iterator[ClassifierArrays]:
+        """The classifier's arrays in physical units; several where the events are seen in several latent spaces."""
+
+    def files(self, options: ArraysOptions) -> list[Sequence[str]]:
+        """Groups of files of separated events that it reads."""
+        extra = [] if options.no_extra_signal else [EXTRA_SIGNAL, EXTRA_SIGNAL_IN_ONE]
+        return [SIGNAL_REGION, TEST_FILES, SIDEBAND[1:], *extra]
+
+    def use_logit(self, options: ArraysOptions) -> bool:
+        """Whether the classifier's inputs are transformed by a logit."""
+        return not options.no_logit
+
+    def target(self, events: Events) -> np.ndarray:
+        """What the classifier learns [n]: 1 or 0."""
+        return events.is_data.astype(np.float32)
+
+    def weights(self, events: Events, target: np.ndarray, options: LearningOptions) -> np.ndarray:
+        """Weight of every event in the loss [n], of mean 1."""
+        return balanced(target, {1: 0.5, 0: 0.5}) if options.use_class_weights else np.ones(len(events))
+
+    def check_weights(self, options: LearningOptions, sr_range: tuple[float, float]) -> None:
+        """Whether events can be weighted in this way.
+
+        Raises
+        ------
+        InputError
+            If not.
+        """
+
+    def training_sets(
+        self, arrays: ClassifierArrays, options: LearningOptions
+    ) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """Inputs [n, d], target [n] and weight [n] of the training and the validation events, or of both in one.
+
+        Raises
+        ------
+        InputError
+            If a class is absent.
+        """
+        parts = [arrays.train, arrays.validation]
+        learned = []
+        for events in parts if options.separate_val_set else [Events.joined(*parts)]:
+            target = self.target(events)
+            if set(np.unique(target)) != {0.0, 1.0}:
+                raise InputError(
+                    f"the {self.name} mode needs the labels 1 and 0 in the last column of X_train.npy and X_validation.npy"
+                )
+            inputs = arrays.inputs(events, use_mjj=options.use_mjj)
+            learned.append((inputs, target, self.weights(events, target, options)))
+        return learned
+
+    def unused(self, options: ArraysOptions) -> list[str]:
+        """Options that do not matter in this mode; the log says so of those that were set."""
+        unused = [name for name in NOT_FOR_ALL if name not in self.uses]
+        for name in unused:
+            if getattr(options, name) != options.default(name):
+                logger.warning("%s does not matter: the %s mode has no use for it", options.flag(name), self.name)
+        return unused
+
+
+def classifier_mode(options: ModeOptions) -> ClassifierMode:
+    """The mode that was chosen.
+
+    Raises
+    ------
+    InputError
+        If it has no classifier.
+    """
+    mode = MODES.get(options.mode)
+    if not isinstance(mode, ClassifierMode):
+        raise InputError(f"{options.flag('mode')} {mode.name}: this mode has no classifier, run_ANODE_evaluation.py scores")
+    return mode

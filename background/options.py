@@ -1,0 +1,108 @@
+"""Options about the background that several stages share, and those of the classifier's arrays (stage 3)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from background.registry import MODES
+from common.errors import InputError
+from common.options import Options, finite, option, positive
+from events.options import EventOptions, ExtraSignalOptions, SplitOptions
+
+SAVEDIR = Path("CATHODE_results")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModeOptions(Options):
+    """What stands for the background."""
+
+    mode: str = option(
+        "CATHODE", "what stands for the background, see README", choices=MODES.names, chained_as="mode", switches=True
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DensityNameOptions(Options):
+    """What a density estimator's files are called."""
+
+    model_file_name: str = option(
+        "my_ANODE_model", "beginning of the density estimator's file names", metavar="NAME", chained_as="DE_file_name"
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if Path(self.model_file_name).name != self.model_file_name:
+            raise InputError(f"{self.flag('model_file_name')} {self.model_file_name}: a name, not a path")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DensityUseOptions(DensityNameOptions):
+    """Which trained density estimator is used, and where the results go."""
+
+    savedir: Path = option(SAVEDIR, "folder for what is written", metavar="DIR", chained_as=None, recorded=False)
+    DE_dir: Path | None = option(
+        None,
+        "folder of the trained density estimator, which several runs may share",
+        metavar="DIR",
+        default_text="where the results go",
+        chained_as="DE_dir",
+        recorded=False,
+    )
+
+    @property
+    def density_folder(self) -> Path:
+        """Where the density estimator is."""
+        return self.savedir if self.DE_dir is None else self.DE_dir
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArraysOptions(DensityUseOptions, SplitOptions, ExtraSignalOptions, EventOptions, ModeOptions):
+    """Options of stage 3; which of them a mode has a use for, it says itself (`ClassifierMode.uses`)."""
+
+    ANODE_models: tuple[Path, ...] = option(
+        (),
+        "weights (.par) to sample from",
+        metavar="PATH",
+        default_text="the 10 epochs of lowest validation loss in the estimator's folder",
+        chained_as=None,
+        recorded=False,
+    )
+    n_samples: int = option(130000, "background events to sample, shared between the epochs", unit="events", check=positive)
+    realistic_conditional: bool = option(
+        False, "sample m_JJ from a kernel density estimate of the SR training masses instead of uniformly"
+    )
+    KDE_bandwidth: float = option(0.01, "width of its Gaussian kernel, in logit(m_JJ scaled to (0, 1))", check=positive)
+    oversampling: bool = option(
+        False, "use all samples, split between training and validation as the data are; otherwise as many as data"
+    )
+    no_logit: bool = option(False, "standardize the classifier's inputs without a logit transformation first")
+    no_logit_trained: bool = option(
+        False, "insist that the density estimator was trained with --no_logit", chained_as=None, recorded=False
+    )
+    fiducial_cut: bool = option(
+        False,
+        "keep only events with every feature, scaled by its range to (0, 1), between 0.05 and 0.95",
+        chained_as="fiducial_cut",
+    )
+    external_samples: tuple[Path, ...] = option(
+        (), "background samples made elsewhere (.npy; columns m_JJ in TeV, then the features)", metavar="FILE", recorded=False
+    )
+    n_latent_epochs: int = option(
+        1,
+        "LaCATHODE: epochs of the density estimator used as latent spaces, of lowest validation loss; the scores are averaged",
+        unit="epochs",
+        check=positive,
+    )
+    extra_bkg: bool = option(
+        False, "idealized_AD and supervised: take the background from innerdata_extrabkg_*.npy, not from the SR data themselves"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearningOptions(SplitOptions, ModeOptions):
+    """What a classifier is given, and how events are weighted in its loss."""
+
+    use_class_weights: bool = option(False, "weight data and samples so that both count the same in total")
+    SR_center: float = option(3.5, "m_JJ between the two strips, for CWoLa", unit="TeV", check=finite)
+    use_mjj: bool = option(False, "give m_JJ to the classifier as well")

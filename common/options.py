@@ -1,0 +1,266 @@
+"""Options of a script, each written once: a dataclass field with its default, unit, help and check.
+
+From the dataclass come the parser of the script, the prefixed flags of a script that chains others, what STAGE.json records, and the
+tables in docs/flags.md.
+
+    @dataclass(frozen=True, kw_only=True)
+    class Options(StageOptions):
+        epochs: int = option(20, "passes over the training events", unit="epochs", check=positive)
+
+A script that chains others has their options as fields, `density: DensityOptions = chained("DE_")`: `--epochs` is `--DE_epochs` there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import types
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import MISSING, Field, dataclass, field, fields
+from pathlib import Path
+from typing import Any, ClassVar, NoReturn, TypeVar, get_args, get_origin, get_type_hints
+
+from common.errors import InputError
+
+BAD_INPUT = 2  # exit code for what the user gave and cannot be used
+WITH_PREFIX = "with the prefix"
+
+Check = Callable[[Any], str | None]
+SomeOptions = TypeVar("SomeOptions", bound="Options")
+
+
+def option(
+    default: Any,
+    help: str,
+    *,
+    unit: str = "",
+    check: Check | None = None,
+    choices: Sequence[str] = (),
+    metavar: str | None = None,
+    default_text: str = "",
+    chained_as: str | None = WITH_PREFIX,
+    recorded: bool = True,
+    switches: bool = False,
+) -> Any:
+    """A field that is a flag of the same name.
+
+    Parameters
+    ----------
+    default : object
+        MISSING where the flag must be given.
+    check : callable, optional
+        Says in words what is wrong with a value, None if nothing is.
+    default_text : str
+        What to print where the default is None.
+    chained_as : str or None
+        The flag's name in a script that chains this one; None: that script sets it itself.
+    recorded : bool
+        Whether the value decides the result, and so belongs into STAGE.json. Files do not: what they hold is recorded.
+    switches : bool
+        Whether every choice is also a flag of its own, where the script is not chained.
+    """
+    metadata = {"help": help, "unit": unit, "check": check, "choices": tuple(choices), "metavar": metavar}
+    metadata |= {"default": default_text, "chained_as": chained_as, "recorded": recorded, "switches": switches}
+    return field(default=default, metadata=metadata)
+
+
+def chained(prefix: str) -> Any:
+    """A field that holds the options of a stage, whose flags get the prefix."""
+    return field(metadata={"prefix": prefix})
+
+
+def positive(value: float) -> str | None:
+    """Check of a number above 0."""
+    return None if 0 < value < math.inf else "must be above 0"
+
+
+def not_negative(value: float) -> str | None:
+    """Check of a number of 0 or above."""
+    return None if 0 <= value < math.inf else "must be 0 or above"
+
+
+def finite(value: float) -> str | None:
+    """Check of a number that is neither NaN nor infinite."""
+    return None if math.isfinite(value) else "must be a finite number"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Base of all options; `spelling` says how the user called those flags that were called otherwise."""
+
+    spelling: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        for f in fields(self):
+            value, metadata = getattr(self, f.name), f.metadata
+            if "help" not in metadata or value is None:
+                continue
+            if metadata["choices"] and value not in metadata["choices"]:
+                raise InputError(f"{self.flag(f.name)} {value}: must be one of {', '.join(metadata['choices'])}")
+            if metadata["check"] is not None and (fault := metadata["check"](value)):
+                raise InputError(f"{self.flag(f.name)} {value}: {fault}")
+
+    def flag(self, name: str) -> str:
+        """The flag behind a field, as the user typed it."""
+        return f"--{self.spelling.get(name, name)}"
+
+    def recorded(self, without: Collection[str] = ()) -> dict[str, Any]:
+        """The values that decide the result, as they will come back from STAGE.json."""
+        names = [f.name for f in fields(self) if f.metadata.get("recorded") and f.name not in without]
+        return json.loads(json.dumps({name: getattr(self, name) for name in names}, default=str))
+
+    def default(self, name: str) -> Any:
+        """The value where a flag is not given."""
+        return next(f.default for f in fields(self) if f.name == name)
+
+    def settings(self, names: Sequence[str], accepted: Collection[str], owner: str) -> dict[str, Any]:
+        """Those of the options `names` that `owner` accepts.
+
+        Raises
+        ------
+        InputError
+            If one that it does not accept is not at its default.
+        """
+        for name in names:
+            if name not in accepted and getattr(self, name) != self.default(name):
+                raise InputError(f"{self.flag(name)}: {owner} has no such option")
+        return {name: getattr(self, name) for name in names if name in accepted}
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageOptions(Options):
+    """What every script has."""
+
+    DRAWN: ClassVar[str] = "the one that the folder was begun with, else one is drawn"
+
+    seed: int | None = option(
+        None, "random seed; the same seed gives the same result", check=not_negative, default_text=DRAWN, chained_as="seed"
+    )
+    device: str = option(
+        "auto",
+        "where networks run; auto: the GPU if there is one",
+        choices=("auto", "cpu", "cuda"),
+        chained_as="device",
+        recorded=False,
+    )
+    verbose: bool = option(False, "log more, every epoch's losses among it", chained_as="verbose", recorded=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResumableOptions(StageOptions):
+    """What every script has that trains."""
+
+    resume: bool = option(
+        False,
+        "go on with the training that was interrupted in the output folder, if there is one",
+        chained_as="resume",
+        recorded=False,
+    )
+
+
+@dataclass(frozen=True)
+class Flag:
+    """One flag of a script: its name without dashes, the field behind it, and the field's type."""
+
+    name: str
+    field: Field[Any]
+    kind: Any
+    is_chained: bool = False
+
+    @property
+    def help(self) -> str:
+        """What --help says of it: the field's help with unit and default."""
+        remarks = [self.field.metadata["unit"], f"default: {self.default}" if self.default else ""]
+        remarks = "; ".join(filter(None, remarks))
+        return self.field.metadata["help"] + (f" ({remarks})" if remarks else "")
+
+    @property
+    def default(self) -> str:
+        """The default in words; empty for what is off or absent by default."""
+        value = self.field.default
+        return self.field.metadata["default"] if value in (None, (), MISSING) else "" if value is False else str(value)
+
+    def add_to(self, parser: argparse._ActionsContainer) -> None:
+        """Add it to a parser."""
+        metadata, help = self.field.metadata, self.help.replace("%", "%%")
+        if self.kind is bool:
+            parser.add_argument(f"--{self.name}", action="store_true", help=help)
+            return
+        kind, many = _plain(self.kind)
+        metavar = metadata["metavar"] or {int: "N", float: "X", Path: "PATH", str: "NAME"}[kind]
+        settings = {"choices": metadata["choices"]} if metadata["choices"] else {"metavar": metavar}
+        if many:
+            settings["nargs"] = "+"
+        required = self.field.default is MISSING
+        default = None if required else self.field.default
+        if not metadata["switches"] or self.is_chained:
+            parser.add_argument(f"--{self.name}", type=kind, default=default, required=required, help=help, **settings)
+            return
+        group = parser.add_mutually_exclusive_group(required=required)
+        group.add_argument(f"--{self.name}", type=kind, default=default, help=help, **settings)
+        for choice in metadata["choices"]:
+            short = {"dest": self.name, "action": "store_const", "const": choice, "default": argparse.SUPPRESS}
+            group.add_argument(f"--{choice}", help=f"short for --{self.name} {choice}", **short)
+
+
+def _plain(kind: Any) -> tuple[type, bool]:
+    """`int` of `int | None`, `Path` of `tuple[Path, ...]`; and whether there may be several."""
+    if isinstance(kind, types.UnionType):
+        return _plain(next(part for part in get_args(kind) if part is not type(None)))
+    return (get_args(kind)[0], True) if get_origin(kind) is tuple else (kind, False)
+
+
+def flags(options: type[Options], prefix: str | None = None) -> dict[str, Flag]:
+    """The flags of a script by name; with a prefix, those that a script has which chains it."""
+    found: dict[str, Flag] = {}
+    kinds = get_type_hints(options)
+    for f in fields(options):
+        if "prefix" in f.metadata:
+            found = flags(kinds[f.name], f.metadata["prefix"]) | found
+        elif name := _name(f, prefix):
+            found[name] = Flag(name, f, kinds[f.name], is_chained=prefix is not None)
+    return found
+
+
+def _name(f: Field[Any], prefix: str | None) -> str | None:
+    """The flag of a field, None where it has none."""
+    if "help" not in f.metadata:
+        return None
+    chained_as = f.metadata["chained_as"]
+    if prefix is None:
+        return f.name
+    return prefix + f.name if chained_as == WITH_PREFIX else chained_as
+
+
+def make_options(options: type[SomeOptions], values: Mapping[str, Any], prefix: str | None = None) -> SomeOptions:
+    """The options of a script from the values of its flags.
+
+    Raises
+    ------
+    InputError
+        If a value cannot be.
+    """
+    kinds, arguments, spelling = get_type_hints(options), {}, {}
+    for f in fields(options):
+        if "prefix" in f.metadata:
+            arguments[f.name] = make_options(kinds[f.name], values, f.metadata["prefix"])
+        elif (name := _name(f, prefix)) and name in values:
+            value, spelling[f.name] = values[name], name
+            arguments[f.name] = tuple(value) if isinstance(value, list) else value
+    return options(**arguments, spelling=spelling)
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse's parser, whose errors are one line without the usage."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(BAD_INPUT, f"{self.prog}: error: {message} (see --help)\n")
+
+
+def make_parser(description: str, options: type[Options]) -> argparse.ArgumentParser:
+    """The parser of a script: its docstring and its flags."""
+    parser = _Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    for flag in flags(options).values():
+        flag.add_to(parser)
+    return parser

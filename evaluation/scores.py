@@ -1,0 +1,116 @@
+"""Scores on disk: preds_matris*.npy of stage 4, averaged over every run's best epochs, beside the events they belong to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from common.errors import InputError
+from common.files import load_array, save_array
+from events.reading import drop_nan_rows
+from events.view import Events
+from models.training.epochs import best_epochs, mean_over_epochs
+
+N_BEST_EPOCHS = 10
+EVALUATED = ("result_SIC.png", "sculpting.png", "sculpting.json")  # written from the scores of a run
+SCORE_FILES = ("loss_matris.npy", "val_loss_matris.npy", "preds_matris*.npy", "my_classifier_epoch_[0-9]*.par",
+               "my_classifier_estimator*", "classifier_losses_run_*.png", *EVALUATED)  # fmt: skip
+
+
+def minimum_val_loss_model_evaluation(
+    preds_dir: Path, n_ensemble_epochs: int = N_BEST_EPOCHS, predictions: str = "preds_matris"
+) -> np.ndarray:
+    """Scores of every run [n_runs, n_test]: the mean over its epochs of lowest validation loss.
+
+    Where stage 4 kept the weights (`--save_model`) it has averaged already, and the scores are returned as they are.
+
+    Raises
+    ------
+    InputError
+        If files are absent, or of shapes that do not belong together.
+    """
+    path, losses_path = Path(preds_dir) / f"{predictions}.npy", Path(preds_dir) / "val_loss_matris.npy"
+    preds = load_array(path)
+    if preds.ndim != 3:
+        raise InputError(f"{path}: shape {preds.shape}, expected [n_runs, n_kept, n_test]")
+    if preds.shape[1] == 1:
+        return preds[:, 0]
+    val_losses = load_array(losses_path)
+    if val_losses.shape != preds.shape[:2]:
+        raise InputError(f"{path}: {preds.shape[:2]} runs and epochs, but val_loss_matris.npy has {val_losses.shape}")
+    try:
+        best = [best_epochs(losses, n_ensemble_epochs) for losses in val_losses]
+    except ValueError as error:
+        raise InputError(f"{losses_path}: {error}") from error
+    return mean_over_epochs(lambda epoch: preds[:, epoch], best).astype(np.float32)
+
+
+def load_events_and_scores(
+    data_dir: Path, preds_dir: Path, events: str, predictions: str, n_ensemble_epochs: int = N_BEST_EPOCHS
+) -> tuple[Events, np.ndarray]:
+    """The data among the events in EVENTS.npy, and their scores [n_runs, n].
+
+    Raises
+    ------
+    InputError
+        If files are absent, or do not belong together.
+    """
+    path = Path(data_dir) / f"{events}.npy"
+    found = Events(drop_nan_rows(load_array(path), path), mixed=True)
+    found = found[found.is_data]
+    scores = minimum_val_loss_model_evaluation(preds_dir, n_ensemble_epochs, predictions)
+    if scores.shape[1] != len(found):
+        raise InputError(f"{preds_dir}/{predictions}.npy: {scores.shape[1]} events, but {path} has {len(found)} data")
+    return found, scores
+
+
+def load_test_scores(
+    data_dir: Path, preds_dir: Path, n_ensemble_epochs: int = N_BEST_EPOCHS, extra_signal: bool | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Scores [n_runs, n] and labels [n] of the test data, with the extra signal appended.
+
+    Parameters
+    ----------
+    extra_signal : bool or None
+        None uses the extra signal if it is there.
+    """
+    events, scores = load_events_and_scores(data_dir, preds_dir, "X_test", "preds_matris", n_ensemble_epochs)
+    labels = events.label
+    there = (Path(preds_dir) / "preds_matris_extrasig.npy").is_file()
+    if extra_signal or (extra_signal is None and there):
+        extra = minimum_val_loss_model_evaluation(preds_dir, n_ensemble_epochs, "preds_matris_extrasig")
+        scores = np.concatenate([scores, extra], axis=1)
+        labels = np.concatenate([labels, np.ones(extra.shape[1])])
+    return scores, labels
+
+
+def average_scores(folders: Sequence[Path]) -> None:
+    """Replace the scores in the first folder by their mean over all: the same events, seen in several latent spaces.
+
+    Raises
+    ------
+    InputError
+        If the folders hold different events.
+    """
+    for path in sorted(folders[0].glob("preds_matris*.npy")):
+        kept = [minimum_val_loss_model_evaluation(folder, predictions=path.stem) for folder in folders]
+        if len({scores.shape for scores in kept}) > 1:
+            raise InputError(f"{path}: the latent spaces hold different numbers of events")
+        save_array(path, np.mean(kept, axis=0, dtype=np.float64)[:, None].astype(np.float32))
+
+
+def signal_to_background(run_dir: Path) -> float:
+    """S/B among the SR data that a run was trained and validated on, from the true labels.
+
+    Raises
+    ------
+    InputError
+        If the run has no arrays of stage 3 (ANODE), or its "data" are no mixture of signal and background (supervised).
+    """
+    parts = [Events(load_array(Path(run_dir) / f"X_{name}.npy"), mixed=True) for name in ("train", "validation")]
+    labels = np.concatenate([part.label[part.is_data] for part in parts])
+    if not (labels == 0).any():
+        raise InputError(f"{run_dir}: holds no background among its data, a supervised run has no S/B")
+    return float((labels == 1).sum() / (labels == 0).sum())

@@ -1,0 +1,108 @@
+"""Columns have names: what an axis is called, its unit, and how it was computed; columns.json beside the arrays says so."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from common.errors import InputError
+from common.files import load_json, save_json
+
+FILE = "columns.json"
+LONGEST_TEXT = 200
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of events.
+
+    Attributes
+    ----------
+    name : str
+        As it is typed in flags and written in messages.
+    label : str
+        As it is written on axes (matplotlib's mathtext between dollars).
+    unit : str
+        Empty where there is none.
+    formula : str
+        How it is computed.
+    """
+
+    name: str
+    label: str
+    unit: str = ""
+    formula: str = ""
+
+    @property
+    def axis(self) -> str:
+        """Label and unit."""
+        return f"{self.label} ({self.unit})" if self.unit else self.label
+
+
+M_JJ = Column("m_JJ", r"$m_{JJ}$", "TeV", "invariant mass of the two leading jets")
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The resonant variable and the features; `named` is False where nobody has said what the features are."""
+
+    resonant: Column
+    features: tuple[Column, ...]
+    named: bool = True
+
+    @classmethod
+    def positional(cls, n_features: int) -> Columns:
+        """Those of a folder without columns.json: m_JJ, feature 1, feature 2 ..."""
+        return cls(M_JJ, tuple(Column(f"feature_{i + 1}", f"feature {i + 1}") for i in range(n_features)), named=False)
+
+    @classmethod
+    def read(cls, folder: Path, n_features: int) -> Columns:
+        """Those of the events in a folder.
+
+        Raises
+        ------
+        InputError
+            If columns.json is damaged, or names another number of features than there are.
+        """
+        path = Path(folder) / FILE
+        if not path.exists():
+            return cls.positional(n_features)
+        content = load_json(path)
+        features = content.get("features")
+        if not isinstance(features, list):
+            raise InputError(f"{path}: does not say what the features are")
+        columns = cls(_column(content.get("resonant"), path), tuple(_column(entry, path) for entry in features))
+        if len(columns.features) != n_features:
+            raise InputError(f"{path}: names {len(columns.features)} features, but the events have {n_features}")
+        return columns
+
+    def save(self, folder: Path) -> None:
+        """Write columns.json, where there is something to say."""
+        if self.named:
+            features = [asdict(column) for column in self.features]
+            save_json(Path(folder) / FILE, {"resonant": asdict(self.resonant), "features": features})
+
+    @property
+    def names(self) -> list[str]:
+        """Of the features."""
+        return [column.name for column in self.features]
+
+    @property
+    def axes(self) -> list[str]:
+        """Axis labels of the resonant variable and the features."""
+        return [self.resonant.axis, *(column.axis for column in self.features)]
+
+    def with_features(self, features: Sequence[Column]) -> Columns:
+        """The same resonant variable, with other features."""
+        return Columns(self.resonant, tuple(features))
+
+
+def _column(content: Any, path: Path) -> Column:
+    keys = ("name", "label", "unit", "formula")
+    if not isinstance(content, dict) or content.keys() != set(keys):
+        raise InputError(f"{path}: a column needs {', '.join(keys)}, and nothing else")
+    if not all(isinstance(text, str) and len(text) <= LONGEST_TEXT and text.isprintable() for text in content.values()):
+        raise InputError(f"{path}: {', '.join(keys)} must be text of one line")
+    return Column(**content)

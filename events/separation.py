@@ -1,0 +1,216 @@
+"""The separation of events into sideband and signal region, training, validation and test: the paper's split (arXiv:2109.00546)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from common.errors import InputError
+from common.seeds import make_rng
+from events.features import BASELINE
+from events.lhco import read_lhco_file
+from events.regions import SIDEBAND, SIGNAL_REGION
+
+logger = logging.getLogger(__name__)
+
+# The split of the paper, in events of the full LHC Olympics files; smaller inputs are split in the same proportions.
+PAPER_BACKGROUND = 1_000_000
+PAPER_SIGNAL = 1000
+PAPER_SIDEBAND, PAPER_SIDEBAND_TRAIN = 878_000, 500_000
+PAPER_SIGNAL_REGION, PAPER_SIGNAL_REGION_TRAIN = 120_000, 60_000
+PAPER_EXTRA_BACKGROUND = 612_858
+PAPER_TEST_BACKGROUND = (40_000, 300_000)  # into innerdata_test and into innerdata_extrabkg_test
+PAPER_EXTRA_SIGNAL, PAPER_TEST_SIGNAL = 70_000, 20_000
+# Without a file of extra background the signal region's own is shared out: this part stays data, the rest becomes the extra background.
+DATA_SHARE_WITHOUT_EXTRA = 0.5
+
+
+@dataclass(frozen=True)
+class Separation:
+    """Row numbers of the events of every output file, and how they came about."""
+
+    main: dict[str, np.ndarray]
+    extra: dict[str, np.ndarray]
+    signal_to_background: float
+
+
+def _scaled(size: int, available: int, full: int) -> int:
+    """`size` where at least `full` events are available, else the same proportion of what there is."""
+    return size if available >= full else round(size * available / full)
+
+
+def _cut(rows: np.ndarray, *sizes: int) -> list[np.ndarray]:
+    """Consecutive pieces of the given sizes, and what is left."""
+    return np.split(rows, np.cumsum(sizes))
+
+
+def _shuffled_rows(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Row numbers where `mask` holds, in random order; half the size of numpy's own."""
+    rows = np.flatnonzero(mask).astype(np.int32)
+    rng.shuffle(rows)
+    return rows
+
+
+def separate(
+    m_jj: np.ndarray,
+    is_signal: np.ndarray,
+    n_extra_background: int | None,
+    sr_range: tuple[float, float],
+    s_over_b: float,
+    rng: np.random.Generator,
+) -> Separation:
+    """Decide which event goes into which file (section 3 of arXiv:2109.00546).
+
+    Parameters
+    ----------
+    m_jj : array [n]
+        Dijet masses of the main file (TeV).
+    is_signal : array [n] of bool
+    n_extra_background : int or None
+        Number of extra SR background events in the second file; None shares out the main file's own SR background.
+    sr_range : (float, float)
+        Edges of the signal region (TeV).
+    s_over_b : float
+        Signal over background among the data in the SR; -1 injects the paper's 1000 signal events per million background events.
+
+    Raises
+    ------
+    InputError
+        If SR or SB is empty, or the file has less signal than is asked for.
+    """
+    in_sr = (m_jj > sr_range[0]) & (m_jj < sr_range[1])
+    signal_in, signal_out = (_shuffled_rows(is_signal & region, rng) for region in (in_sr, ~in_sr))
+    background_in, background_out = (_shuffled_rows(~is_signal & region, rng) for region in (in_sr, ~in_sr))
+    n_background_in, n_background = len(background_in), len(background_in) + len(background_out)
+    extra_background = _shuffled_rows(np.ones(n_extra_background or 0, dtype=bool), rng)
+    if n_extra_background is None:
+        background_in, extra_background = _cut(background_in, round(DATA_SHARE_WITHOUT_EXTRA * len(background_in)))
+    for region, rows in (("signal region", background_in), ("sideband", background_out)):
+        if len(rows) == 0:
+            raise InputError(f"no background event in the {region} of {sr_range[0]} < m_JJ < {sr_range[1]} TeV")
+
+    if s_over_b < 0:
+        n_injected = round(PAPER_SIGNAL * n_background / PAPER_BACKGROUND)
+        if n_injected > len(signal_in) + len(signal_out):
+            raise InputError(f"the paper's share are {n_injected} signal events, the file has {len(signal_in) + len(signal_out)}")
+        n_in = int(rng.hypergeometric(len(signal_in), len(signal_out), n_injected)) if n_injected else 0
+        n_out = n_injected - n_in
+        n_in = round(n_in * len(background_in) / n_background_in)
+    else:
+        n_in = round(s_over_b * len(background_in))
+        if n_in > len(signal_in):
+            raise InputError(f"S/B = {s_over_b:g} needs {n_in} signal events in the SR, the file has {len(signal_in)}")
+        n_out = round(n_in * len(signal_out) / len(signal_in)) if n_in else 0
+    signal_data, extra_signal = _cut(signal_in, n_in)
+
+    sideband, signal_region = np.concatenate([background_out, signal_out[:n_out]]), np.concatenate([background_in, signal_data])
+    rng.shuffle(sideband)
+    rng.shuffle(signal_region)
+
+    n_train = _scaled(PAPER_SIDEBAND_TRAIN, len(sideband), PAPER_SIDEBAND)
+    outer_train, outer_test = _cut(sideband, n_train)
+    n_train = _scaled(PAPER_SIGNAL_REGION_TRAIN, len(signal_region), PAPER_SIGNAL_REGION)
+    inner_train, inner_val, unused = _cut(signal_region, n_train, n_train)
+    if len(unused) > 1:
+        logger.info(
+            "%d of %d events in the signal region are not used: the paper's size is 120 000", len(unused), len(signal_region)
+        )
+    test_signal, rest = _cut(extra_signal, _scaled(PAPER_TEST_SIGNAL, len(extra_signal), PAPER_EXTRA_SIGNAL))
+    extrasig_train, extrasig_val = np.array_split(rest, 2)
+    sizes = (_scaled(size, len(extra_background), PAPER_EXTRA_BACKGROUND) for size in PAPER_TEST_BACKGROUND)
+    test_background, test_rest, rest = _cut(extra_background, *sizes)
+    extrabkg_train, extrabkg_val = np.array_split(rest, 2)
+
+    main = {
+        "outerdata_train": outer_train,
+        "outerdata_test": outer_test,
+        "innerdata_train": inner_train,
+        "innerdata_val": inner_val,
+        "innerdata_test": test_signal,
+        "innerdata_extrasig_train": extrasig_train,
+        "innerdata_extrasig_val": extrasig_val,
+    }
+    extra = {
+        "innerdata_test": test_background,
+        "innerdata_extrabkg_train": extrabkg_train,
+        "innerdata_extrabkg_val": extrabkg_val,
+        "innerdata_extrabkg_test": test_rest,
+    }
+    return Separation(main, extra, n_in / len(background_in))
+
+
+@dataclass(frozen=True)
+class SeparatedEvents:
+    """All events [n, 2 + d] of the main and the extra file, and which of them go where; without an extra file both are the same."""
+
+    main: np.ndarray
+    extra: np.ndarray
+    separation: Separation
+    seed: int
+
+    def files(self) -> Iterator[tuple[str, np.ndarray]]:
+        """Name and events of every output file, one at a time."""
+        rng, parts = make_rng(self.seed, "order of the test set"), self.separation
+        for name in {**parts.main, **parts.extra}:
+            found = [source[rows[name]] for source, rows in ((self.main, parts.main), (self.extra, parts.extra)) if name in rows]
+            yield name, found[0] if len(found) == 1 else rng.permutation(np.concatenate(found))
+
+    def data_masses(self) -> np.ndarray:
+        """m_JJ [n] (TeV) of all data, those included that became the extra background."""
+        rows = [self.separation.main[name] for name in (*SIDEBAND, *SIGNAL_REGION)]
+        if self.extra is self.main:
+            rows += self.separation.extra.values()
+        return self.main[:, 0][np.concatenate(rows)]
+
+
+def separate_lhco(
+    features_file: Path,
+    extra_bkg_file: Path | None,
+    *,
+    s_over_b: float,
+    sr_range: tuple[float, float],
+    seed: int,
+    features: Sequence[str] = BASELINE,
+) -> SeparatedEvents:
+    """Read the LHC Olympics files and decide which event goes into which file.
+
+    Parameters
+    ----------
+    extra_bkg_file : Path or None
+        Extra background of the signal region; None sets aside half of the main file's.
+    s_over_b, sr_range
+        See `separate`.
+    features : sequence of str
+        Names of features, see `events.features`.
+
+    Raises
+    ------
+    InputError
+        For unusable files or an impossible choice of S/B or signal region.
+    """
+    events = read_lhco_file(features_file, features)
+    extra = None if extra_bkg_file is None else _signal_region_background(extra_bkg_file, features, sr_range)
+    n_extra = None if extra is None else len(extra)
+    separation = separate(events[:, 0], events[:, -1] == 1, n_extra, sr_range, s_over_b, make_rng(seed, "separation"))
+    if extra is None:
+        share = 100 * (1 - DATA_SHARE_WITHOUT_EXTRA)
+        logger.info("no file of extra background: %.0f %% of the SR background is set aside instead", share)
+    return SeparatedEvents(events, events if extra is None else extra, separation, seed)
+
+
+def _signal_region_background(path: Path, features: Sequence[str], sr_range: tuple[float, float]) -> np.ndarray:
+    """The background events [n, 2 + d] inside the signal region of a file."""
+    extra = read_lhco_file(path, features, default_label=0)
+    usable = (extra[:, 0] > sr_range[0]) & (extra[:, 0] < sr_range[1]) & (extra[:, -1] == 0)
+    logger.info("%s: %d of %d events are SR background", path, usable.sum(), len(extra))
+    extra = extra[usable]
+    if len(extra) == 0:
+        raise InputError(f"{path}: holds no background event in {sr_range[0]:g} < m_JJ < {sr_range[1]:g} TeV")
+    m = extra[:, 0]
+    if m.max() - m.min() < 0.95 * (sr_range[1] - sr_range[0]):
+        logger.warning("%s: covers only %.2f to %.2f TeV of the signal region", path, m.min(), m.max())
+    return extra

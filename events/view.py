@@ -1,0 +1,80 @@
+"""Events as an array whose columns have names instead of numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+DATA, SAMPLE = 1, 0  # the column is_data
+SAMPLE_LABEL = 5  # label of what is neither signal nor background for certain
+
+
+class Events:
+    """A view of an array [n, 2 + d]: m_JJ, d features, label; or [n, 3 + d], with data (1) or sample (0) before the label.
+
+    Parameters
+    ----------
+    array : array [n, 2 + d] or [n, 3 + d]
+    mixed : bool
+        Whether it has the column data or sample, as the classifier's arrays have.
+
+    Examples
+    --------
+    >>> events = Events(np.array([[3.5, 0.1, 0.2, 1.0], [2.9, 0.3, 0.4, 0.0]]))
+    >>> events.m.tolist(), events.x.shape, events[events.label == 1].m.tolist()
+    ([3.5, 2.9], (2, 2), [3.5])
+    """
+
+    __slots__ = ("array", "mixed")
+
+    def __init__(self, array: np.ndarray, *, mixed: bool = False) -> None:
+        self.array, self.mixed = array, mixed
+
+    @classmethod
+    def mix(cls, m: np.ndarray, x: np.ndarray, kind: int, label: np.ndarray | int) -> Events:
+        """Data or samples, float32, from masses [n], features [n, d] and labels."""
+        n = len(m)
+        columns = [m, x, np.full(n, kind), np.broadcast_to(label, n)]
+        return cls(np.column_stack(columns).astype(np.float32), mixed=True)
+
+    @classmethod
+    def joined(cls, *parts: Events) -> Events:
+        """Several in one."""
+        return parts[0] if len(parts) == 1 else cls(np.concatenate([part.array for part in parts]), mixed=parts[0].mixed)
+
+    @property
+    def m(self) -> np.ndarray:
+        """The resonant variable [n] (m_JJ in TeV)."""
+        return self.array[:, 0]
+
+    @property
+    def x(self) -> np.ndarray:
+        """Features [n, d]."""
+        return self.array[:, 1 : -2 if self.mixed else -1]
+
+    @property
+    def m_and_x(self) -> np.ndarray:
+        """The resonant variable and the features [n, 1 + d]."""
+        return self.array[:, : -2 if self.mixed else -1]
+
+    @property
+    def is_data(self) -> np.ndarray:
+        """Which events [n] are data, not samples."""
+        return self.array[:, -2] == DATA if self.mixed else np.ones(len(self), dtype=bool)
+
+    @property
+    def label(self) -> np.ndarray:
+        """1 signal, 0 background, 5 sample [n]."""
+        return self.array[:, -1]
+
+    @property
+    def n_features(self) -> int:
+        """d."""
+        return self.x.shape[1]
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def __getitem__(self, rows: Any) -> Events:
+        return Events(self.array[rows], mixed=self.mixed)

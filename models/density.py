@@ -1,0 +1,274 @@
+"""p(x|m) of features in their own units: a density estimator behind the scalers through which events enter it."""
+
+from __future__ import annotations
+
+import copy
+import glob
+import logging
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from common.errors import InputError
+from common.files import load_json, save_arrays, save_json
+from models.ensembles import EnsembleModel
+from models.registry import DENSITIES
+from models.scalers import ExtPipeline, make_scaler, scaler_from_dict, scaler_to_dict
+
+logger = logging.getLogger(__name__)
+
+EPOCH_FILE = re.compile(r"(?P<name>.+)_epoch_(?P<epoch>\d+)\.par")
+
+
+@dataclass(frozen=True)
+class DensityPreprocessing:
+    """How events enter a density estimator, and what makes its losses comparable.
+
+    Losses are quoted as densities of the logit-transformed, standardized features, whatever space the estimator itself works in.
+
+    Attributes
+    ----------
+    scaler, reference : ExtPipeline
+        The way to the estimator's own space, and to the space in which losses are quoted.
+    trained_on : mapping
+        What else must be the same of events that are described (their columns, say); plain JSON.
+    """
+
+    scaler: ExtPipeline
+    reference: ExtPipeline
+    trained_on: Mapping[str, Any]
+
+    @classmethod
+    def fit(
+        cls, X: np.ndarray, *, use_logit: bool, names: Sequence[str], trained_on: Mapping[str, Any] | None = None
+    ) -> DensityPreprocessing:
+        """Learn range, mean and width of the training features X [n, d]; `names` are for messages."""
+        for name, column in zip(names, X.T, strict=True):
+            if column.min() == column.max():
+                raise InputError(f"the density estimator cannot be trained: the feature {name} is constant")
+        try:
+            reference = make_scaler(use_logit=True).fit(X)
+        except ValueError as error:
+            raise InputError(f"the density estimator cannot be trained: {error}") from error
+        return cls(reference if use_logit else make_scaler(use_logit=False).fit(X), reference, dict(trained_on or {}))
+
+    @classmethod
+    def load(cls, path: Path) -> DensityPreprocessing:
+        """Read what `save` wrote."""
+        content = load_json(path)
+        try:
+            trained_on = content["trained_on"]
+            if not isinstance(trained_on, dict):
+                raise ValueError("trained_on is no object")
+            return cls(scaler_from_dict(content["scaler"]), scaler_from_dict(content["reference"]), trained_on)
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"{path}: not the preprocessing of a density estimator ({error})") from error
+
+    def save(self, path: Path) -> None:
+        """Write the parameters as JSON."""
+        scalers = {"scaler": scaler_to_dict(self.scaler), "reference": scaler_to_dict(self.reference)}
+        save_json(path, scalers | {"trained_on": dict(self.trained_on)})
+
+    @property
+    def uses_logit(self) -> bool:
+        """Whether the estimator works on logits."""
+        return len(self.scaler.steps) == 2
+
+    @property
+    def n_features(self) -> int:
+        """Number of features d."""
+        return self.scaler.steps[-1][1].n_features_in_
+
+    @property
+    def training_range(self) -> tuple[np.ndarray, np.ndarray]:
+        """Lowest and highest value [d] of every feature in training."""
+        scaler = self.reference.steps[0][1]
+        return scaler.data_min_, scaler.data_max_
+
+    def inside(self, X: np.ndarray, what: str) -> np.ndarray:
+        """Which events [n] lie inside the training range; those on its boundary or beyond do not, and are counted in the log.
+
+        Raises
+        ------
+        InputError
+            If none does.
+        """
+        keep = np.isfinite(self.reference.transform(X)).all(axis=1)
+        if not keep.any():
+            raise InputError(f"{what}: no event lies inside the feature range of the training events")
+        n_outside = len(keep) - keep.sum()
+        logger.info("%s: %d events, %d on or beyond the boundary of the training range dropped", what, keep.sum(), n_outside)
+        return keep
+
+    def loss_offset(self, X: np.ndarray) -> float:
+        """What to add to the mean -log p of the estimator's own space to quote it in the reference space (nats; 0 with logit)."""
+        if self.uses_logit:
+            return 0.0
+        reference, own = (s.log_jacobian_determinant(X) for s in (self.reference, self.scaler))
+        return float(np.mean(reference - own))
+
+
+@dataclass(frozen=True)
+class FeatureDensity:
+    """A trained density estimator with its preprocessing.
+
+    Attributes
+    ----------
+    preprocessing : DensityPreprocessing
+    estimator : DensityEstimator
+        One, or a mixture of several.
+    """
+
+    preprocessing: DensityPreprocessing
+    estimator: Any
+
+    @property
+    def _pipeline(self) -> ExtPipeline:
+        return ExtPipeline([*self.preprocessing.scaler.steps, ("density", self.estimator)])
+
+    def predict_log_proba(self, X: np.ndarray, m: np.ndarray) -> np.ndarray:
+        """log p(x|m) of events X [n, d] at m [n, c], in nats, per unit of the features; NaN outside the training range."""
+        return self._pipeline.predict_log_proba(X, m)
+
+    def sample(self, m: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """One event x ~ p(x|m) [n, d] for every row of m [n, c]."""
+        return self._pipeline.sample(len(m), m, rng)
+
+    def transform(self, X: np.ndarray, m: np.ndarray) -> np.ndarray:
+        """Latent coordinates [n, d] of events; NaN outside the training range.
+
+        Raises
+        ------
+        InputError
+            If the estimator has no latent space.
+        """
+        if not hasattr(self.estimator, "transform"):
+            raise InputError(f"{type(self.estimator).__name__} has no latent space, LaCATHODE needs a flow")
+        return self._pipeline.transform(X, m)
+
+
+def train_density(
+    estimator: Any,
+    preprocessing: DensityPreprocessing,
+    train: tuple[np.ndarray, np.ndarray],
+    val: tuple[np.ndarray, np.ndarray],
+    checkpoint: Any = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Fit an estimator to events (X [n, d], m [n, c]) that lie inside the training range.
+
+    Returns
+    -------
+    train_losses, val_losses : arrays [k]
+        -log p per event in nats, for logit-transformed, standardized features.
+
+    Raises
+    ------
+    InputError
+        If it cannot be trained.
+    """
+    (X, m), (X_val, m_val) = train, val
+    Z, Z_val = (preprocessing.scaler.transform(features) for features in (X, X_val))
+    try:
+        estimator.fit(Z, m, Z_val, m_val, checkpoint=checkpoint)
+    except InputError:
+        raise
+    except ValueError as error:
+        raise InputError(f"the density estimator cannot be trained: {error}") from error
+    return estimator.train_losses_ + preprocessing.loss_offset(X), estimator.val_losses_ + preprocessing.loss_offset(X_val)
+
+
+def save_density(
+    estimator: Any, preprocessing: DensityPreprocessing, losses: tuple[np.ndarray, np.ndarray], folder: Path, name: str
+) -> None:
+    """Write all that belongs to a trained density: NAME_preprocessing.json, NAME_*_losses.npy, and what the estimator writes."""
+    estimator.save(folder, name)
+    preprocessing.save(folder / f"{name}_preprocessing.json")
+    save_arrays(folder, dict(zip((f"{name}_train_losses", f"{name}_val_losses"), losses, strict=True)))
+
+
+@dataclass(frozen=True)
+class StoredDensity:
+    """Where a trained density is: the files NAME_* of a folder.
+
+    Attributes
+    ----------
+    epochs : tuple of int
+        Use these epochs; where there are none, those of lowest validation loss.
+    """
+
+    folder: Path
+    name: str
+    epochs: tuple[int, ...] = ()
+
+    @classmethod
+    def of_epochs(cls, paths: Sequence[Path]) -> StoredDensity:
+        """That of certain epochs of one training, NAME_epoch_E.par.
+
+        Raises
+        ------
+        InputError
+            If they are not named so, or belong to several trainings.
+        """
+        parts = [EPOCH_FILE.fullmatch(Path(path).name) for path in paths]
+        if None in parts:
+            raise InputError(f"{paths[parts.index(None)]}: not the name of an epoch's weights, NAME_epoch_E.par")
+        if len({(Path(path).parent, part["name"]) for path, part in zip(paths, parts, strict=True)}) > 1:
+            raise InputError(f"{paths[0]}: epochs of different trainings cannot be mixed, they differ in their preprocessing")
+        return cls(Path(paths[0]).parent, parts[0]["name"], tuple(int(part["epoch"]) for part in parts))
+
+    @property
+    def preprocessing_file(self) -> Path:
+        """Where the preprocessing is."""
+        return self.folder / f"{self.name}_preprocessing.json"
+
+    def files(self) -> list[Path]:
+        """All that it is made of; the first two also where they are absent."""
+        weights = [self.folder / f"{self.name}_epoch_{epoch}.par" for epoch in self.epochs]
+        weights = weights or sorted(self.folder.glob(f"{glob.escape(self.name)}_epoch_[0-9]*.par"))
+        further = set(self.folder.glob(f"{glob.escape(self.name)}_estimator*"))
+        description = self.folder / f"{self.name}_estimator.json"
+        return [self.preprocessing_file, description, *sorted(further - {description}), *weights]
+
+    def check(self, n_features: int, trained_on: Mapping[str, Any]) -> DensityPreprocessing:
+        """Its preprocessing, if it describes events of so many features, made in this way; what is not known is not compared.
+
+        Raises
+        ------
+        InputError
+            If it does not.
+        """
+        path, preprocessing = self.preprocessing_file, DensityPreprocessing.load(self.preprocessing_file)
+        if preprocessing.n_features != n_features:
+            raise InputError(f"{path}: {preprocessing.n_features} features, but the events have {n_features}")
+        for key, kept in preprocessing.trained_on.items():
+            if key in trained_on and kept != trained_on[key]:
+                raise InputError(f"{path}: trained with {key} {kept}, but the events have {trained_on[key]}")
+        return preprocessing
+
+    def versions(self, n_best: int, *, no_gpu: bool = False) -> list[FeatureDensity]:
+        """Its best versions (the epochs of a flow), each as a density, best first."""
+        preprocessing, estimator = DensityPreprocessing.load(self.preprocessing_file), DENSITIES.load(self.folder, self.name)
+        if "no_gpu" in estimator.get_params():
+            estimator.set_params(no_gpu=no_gpu)
+        if self.epochs:
+            versions = [copy.copy(estimator).load_epoch_model(epoch) for epoch in self.epochs]
+        else:
+            versions = estimator.versions(n_best) if hasattr(estimator, "versions") else [estimator]
+        logger.info("density estimator: %s, %d version(s)", self.folder / self.name, len(versions))
+        return [FeatureDensity(preprocessing, version) for version in versions]
+
+    def load(self, n_best: int = 10, *, no_gpu: bool = False) -> FeatureDensity:
+        """The density, mixed of its best versions."""
+        versions = self.versions(n_best, no_gpu=no_gpu)
+        if len(versions) == 1:
+            return versions[0]
+        return FeatureDensity(versions[0].preprocessing, EnsembleModel([v.estimator for v in versions], verbose=True))
+
+
+def load_density(folder: Path, name: str = "my_ANODE_model", n_best: int = 10) -> FeatureDensity:
+    """The density that stage 2 left in a folder, mixed of its `n_best` best epochs."""
+    return StoredDensity(Path(folder), name).load(n_best)

@@ -1,0 +1,171 @@
+"""The estimators that can be chosen by name, and what is asked of them.
+
+A new one is a class with these methods and a line below. Parameters are stored by `__init__` as scikit-learn wants them; the stages set
+those among `random_state`, `no_gpu`, `verbose`, `val_split`, `n_runs`, `epochs`, `batch_size` and `patience` that it has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from inspect import signature
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, get_type_hints
+
+from common.errors import InputError
+from common.options import Options
+from common.registry import Registry
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+class DensityEstimator(Protocol):
+    """p(x|m) of features x [n, d] given m [n, c].
+
+    `fit` gets an open `checkpoint` in which it may keep an unfinished training, and may ignore it. LaCATHODE also needs
+    `transform(X, m)`, coordinates that are N(0, 1). An estimator of which there are several equally good versions may offer
+    `versions(n_best)`, a list of estimators, best first, which are mixed.
+    """
+
+    hyperparameters: ClassVar[tuple[str, ...]]  # parameters that a YAML file may set
+    train_losses_: np.ndarray  # [k + 1], nats per event; index 0 is before training, or NaN
+    val_losses_: np.ndarray
+
+    def fit(
+        self, X: np.ndarray, m: np.ndarray, X_val: np.ndarray, m_val: np.ndarray, *, checkpoint: Any = None
+    ) -> DensityEstimator:
+        """Learn from events; the validation events serve to choose and to stop."""
+
+    def predict_log_proba(self, X: np.ndarray, m: np.ndarray) -> np.ndarray:
+        """log p(x|m) of every event [n], in nats."""
+
+    def sample(self, n_samples: int, m: np.ndarray, random_state: np.random.Generator) -> np.ndarray:
+        """One event x ~ p(x|m) [n, d] for every row of m."""
+
+    def save(self, folder: Path, name: str) -> None:
+        """Write files whose names begin with NAME_; NAME_estimator.json is an object whose "estimator" is the name of the class."""
+
+    @classmethod
+    def load_from(cls, folder: Path, name: str) -> DensityEstimator:
+        """The estimator that `save` wrote."""
+
+
+class Classifier(Protocol):
+    """`n_runs` independent classifiers of events X [n, d] into y = 0 and 1.
+
+    `fit` is without validation events where every run is to hold out its own random share `val_split`. A classifier of which there are
+    several versions in every run (the epochs of a network) may offer `predict_versions(X)`, scores [n_runs, k, n] in the order of
+    `val_losses_[1:]`.
+    """
+
+    hyperparameters: ClassVar[tuple[str, ...]]
+    train_losses_: np.ndarray  # [k + 1, n_runs], nats per event; index 0 is before training, or NaN
+    val_losses_: np.ndarray
+
+    def fit(
+        self,
+        X: np.ndarray,
+        y: np.ndarray,
+        X_val: np.ndarray | None,
+        y_val: np.ndarray | None,
+        sample_weight: np.ndarray,
+        sample_weight_val: np.ndarray | None,
+        *,
+        checkpoint: Any = None,
+    ) -> Classifier:
+        """Learn from weighted events."""
+
+    def predict_runs(self, X: np.ndarray) -> np.ndarray:
+        """Score of every run and event [n_runs, n], 0 to 1."""
+
+    def save(self, folder: Path, name: str) -> None:
+        """Write files whose names begin with NAME_; NAME_estimator.json is an object whose "estimator" is the name of the class."""
+
+    @classmethod
+    def load_from(cls, folder: Path, name: str) -> Classifier:
+        """The classifier that `save` wrote."""
+
+
+class EstimatorRegistry(Registry[type]):
+    """Estimators by name, with the YAML file of hyperparameters that is read where none is named."""
+
+    def __init__(self, kind: str, places: Mapping[str, str], configurations: Mapping[str, str]) -> None:
+        super().__init__(kind, places)
+        self._configurations = dict(configurations)
+
+    def hyperparameters(self, name: str, path: Path | None = None) -> dict[str, Any]:
+        """Those in a YAML file, or in the estimator's own.
+
+        Raises
+        ------
+        InputError
+            If the file is absent, or sets what the estimator does not have.
+        """
+        from common.hyperparameters import checked, read_yaml
+
+        if path is None and name not in self._configurations:
+            return {}
+        path = ROOT / self._configurations[name] if path is None else path
+        return checked(read_yaml(path), self._types(name), path)
+
+    def create(
+        self, name: str, hyperparameters: Mapping[str, Any], options: Options, settings: Sequence[str], **given: Any
+    ) -> Any:
+        """An unfitted estimator.
+
+        Parameters
+        ----------
+        options, settings
+            The options of these names become parameters.
+        given
+            Further parameters, which it is given if it has them.
+
+        Raises
+        ------
+        InputError
+            If an option was set that the estimator does not have.
+        """
+        accepted = signature(self.get(name)).parameters
+        values = options.settings(settings, accepted, name)
+        if "early_stopping" in accepted and "patience" in values:
+            values["early_stopping"] = values["patience"] > 0
+        values |= {key: value for key, value in given.items() if key in accepted}
+        return self.get(name)(**hyperparameters, **values)
+
+    def load(self, folder: Path, name: str) -> Any:
+        """The estimator NAME in a folder, whatever it is.
+
+        Raises
+        ------
+        InputError
+            If it is absent, damaged, or of an unknown kind.
+        """
+        from common.files import load_json
+
+        path = Path(folder) / f"{name}_estimator.json"
+        wanted = load_json(path).get("estimator")
+        for known, place in self._places.items():
+            if place.split(":")[1] == wanted:
+                return self.get(known).load_from(folder, name)
+        raise InputError(f"{path}: {wanted!r} is no {self.kind}")
+
+    def _types(self, name: str) -> dict[str, Any]:
+        """The types of the parameters that a file may set."""
+        estimator = self.get(name)
+        hints = get_type_hints(estimator.__init__)
+        return {key: hints[key] for key in estimator.hyperparameters}
+
+
+DENSITIES = EstimatorRegistry(
+    "density estimator",
+    {"flow": "models.flow:ConditionalNormalizingFlow"},
+    {"flow": "DE_MAF_model.yml"},
+)
+CLASSIFIERS = EstimatorRegistry(
+    "classifier",
+    {"nn": "models.classifier:NeuralNetworkClassifier"},
+    {"nn": "classifier.yml"},
+)

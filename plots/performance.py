@@ -1,0 +1,81 @@
+"""How well the signal was found: ROC, SIC, and the scan over S/B."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
+
+from evaluation.curves import Evaluation, evaluate_scores
+
+
+def roc_and_sic(
+    evaluations: Mapping[str, Evaluation], sic_range: tuple[float, float] = (0, 20), draw_runs: bool = False
+) -> Figure:
+    """ROC (1/ε_B) and SIC (ε_S/√ε_B) against signal efficiency: medians over runs with 68 % bands, or every run.
+
+    SIC curves are drawn where the relative statistical error of ε_B is at most 20 %.
+    """
+    figure, (roc, sic) = plt.subplots(1, 2, figsize=(11, 4.4), layout="constrained")
+    for colour, (label, evaluation) in enumerate(evaluations.items()):
+        style = {"color": f"C{colour % 10}"}
+        tpr, reliable, floor = evaluation.tpr, evaluation.reliable, 1 / evaluation.n_background
+        best, low, high = evaluation.median, evaluation.quantile(0.84), evaluation.quantile(0.16)
+        if draw_runs and len(evaluation.fpr) > 1:
+            roc.plot(tpr, 1 / np.maximum(evaluation.fpr, floor).T, **style, alpha=0.3, lw=0.7)
+            sic.plot(tpr[reliable], evaluation.sic[:, reliable].T, **style, alpha=0.3, lw=0.7)
+        elif len(evaluation.fpr) > 1:
+            roc.fill_between(tpr, 1 / np.maximum(low.fpr, floor), 1 / np.maximum(high.fpr, floor), **style, alpha=0.25, lw=0)
+            sic.fill_between(tpr[reliable], low.sic[reliable], high.sic[reliable], **style, alpha=0.25, lw=0)
+        roc.plot(tpr, 1 / np.maximum(best.fpr, floor), **style, label=label)
+        sic.plot(tpr[reliable], best.sic[reliable], **style, label=f"{label}: max SIC {evaluation.max_sic.value:.1f}")
+        sic.plot(evaluation.max_sic.tpr, evaluation.max_sic.value, "o", ms=4, **style)
+    grid = np.linspace(1e-3, 1, 1000)
+    for axes, random in ((roc, 1 / grid), (sic, np.sqrt(grid))):
+        axes.plot(grid, random, color="grey", ls=":", label="random")
+        axes.set(xlabel=r"signal efficiency $\epsilon_S$", xlim=(0, 1))
+        axes.legend(fontsize="small")
+    roc.set(ylabel=r"background rejection $1/\epsilon_B$", yscale="log")
+    sic.set(ylabel=r"significance improvement $\epsilon_S/\sqrt{\epsilon_B}$", ylim=sic_range)
+    sic.set_title(r"shown where the statistical error of $\epsilon_B$ is at most 20 %", fontsize="small")
+    return figure
+
+
+def plot_roc_and_sic(
+    scores: np.ndarray | Mapping[str, np.ndarray], labels: np.ndarray, sic_range: tuple[float, float] = (0, 20)
+) -> tuple[Figure, dict[str, Evaluation]]:
+    """ROC and SIC of the scores [n] or [n_runs, n] of events with labels [n] (1 signal, 0 background).
+
+    Several methods are given as a mapping from their names to their scores; several runs are drawn as median and 68 % band.
+
+    Returns
+    -------
+    figure : matplotlib.figure.Figure
+    evaluations : dict of Evaluation
+        By name ("scores" where only an array is given): `evaluations[name].max_sic` is the largest SIC with its efficiencies,
+        `.auc` and `.run_max_sic` are those of every run, `.tpr`, `.fpr` and `.sic` the curves.
+
+    Raises
+    ------
+    InputError
+        If a score is not finite, or if there are not as many scores as labels.
+    """
+    named = scores if isinstance(scores, Mapping) else {"scores": scores}
+    evaluations = {name: evaluate_scores(values, labels) for name, values in named.items()}
+    return roc_and_sic(evaluations, sic_range), evaluations
+
+
+def signal_scan(s_over_b: Sequence[float], max_sic: Sequence[Sequence[float]], label: str = "") -> Figure:
+    """Max SIC against S/B in the signal region: median and 68 % band over the runs of every S/B."""
+    order = np.argsort(s_over_b)
+    x = 100 * np.asarray(s_over_b, dtype=float)[order]
+    low, median, high = np.array([np.quantile(max_sic[i], (0.16, 0.5, 0.84)) for i in order]).T
+    figure, axes = plt.subplots(figsize=(6.4, 4), layout="constrained")
+    axes.fill_between(x, low, high, alpha=0.25, lw=0, label="68 % of the runs")
+    axes.plot(x, median, marker="o", label=f"{label} median".strip())
+    axes.axhline(1, color="grey", ls=":", label="no improvement")
+    axes.set(xlabel="S/B in the signal region (%)", ylabel=r"max SIC (error of $\epsilon_B$ at most 20 %)", ylim=(0, None))
+    axes.legend()
+    return figure

@@ -1,0 +1,63 @@
+"""Distributions of events: the mass spectrum, and data against what stands for the background."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
+
+from events.columns import M_JJ
+from plots.style import drawable
+
+N_BINS = 40
+
+
+def mass_spectrum(m_jj: np.ndarray, sr_range: tuple[float, float], label: str = M_JJ.axis) -> Figure:
+    """Number of events against m_JJ (TeV), with the signal region shaded."""
+    figure, axes = plt.subplots(figsize=(6.4, 4), layout="constrained")
+    width = 0.1
+    edges = np.arange(np.floor(m_jj.min() / width) * width, np.quantile(m_jj, 0.9999) + width, width)
+    axes.hist(m_jj, bins=edges, histtype="step", color="black", label="data")
+    axes.axvspan(*sr_range, color="tab:red", alpha=0.25, lw=0, label="signal region (SR)")
+    for start, stop, label in ((edges[0], sr_range[0], "sideband (SB)"), (sr_range[1], edges[-1], None)):
+        axes.axvspan(start, stop, color="tab:blue", alpha=0.12, lw=0, label=label)
+    axes.set(xlabel=label, ylabel=f"events / {width:g} TeV", yscale="log", xlim=(edges[0], edges[-1]))
+    axes.legend()
+    return figure
+
+
+def data_against_samples(
+    data: np.ndarray,
+    samples: np.ndarray,
+    labels: Sequence[str],
+    names: tuple[str, str] = ("data", "samples"),
+) -> Figure:
+    """Normalised histograms of m_JJ and every feature, with their ratio and Poisson errors; both arrays are [n, 1 + d].
+
+    `labels` are those of the axes, `names` those of the two arrays.
+    """
+    labels, (data_name, sample_name) = drawable(labels), names
+    figure, axes = plt.subplots(
+        2, len(labels), figsize=(3.2 * len(labels), 4.2), height_ratios=(3, 1), sharex="col", squeeze=False, layout="constrained"
+    )
+    for column, (upper, lower) in enumerate(axes.T):
+        both = np.concatenate([data[:, column], samples[:, column]])
+        edges = np.linspace(*np.quantile(both, (0.001, 0.999)), N_BINS + 1)
+        centres, width = (edges[1:] + edges[:-1]) / 2, edges[1] - edges[0]
+        counts = [np.histogram(events[:, column], edges)[0] for events in (data, samples)]
+        scales = [1 / (max(len(events), 1) * width) for events in (data, samples)]
+        (d, s), (d_error, s_error) = zip(*[(n * k, np.sqrt(n) * k) for n, k in zip(counts, scales, strict=True)], strict=True)
+        upper.errorbar(centres, d, d_error, fmt=".k", ms=3, label=data_name)
+        upper.stairs(s, edges, color="tab:orange", label=sample_name)
+        shown = (counts[0] > 0) & (counts[1] > 0)
+        ratio = d[shown] / s[shown]
+        error = ratio * np.sqrt((d_error[shown] / d[shown]) ** 2 + (s_error[shown] / s[shown]) ** 2)
+        lower.errorbar(centres[shown], ratio, error, fmt=".k", ms=3)
+        lower.axhline(1, color="tab:orange", lw=1)
+        lower.set(xlabel=labels[column], ylim=(0.5, 1.5))
+    axes[0, 0].set_ylabel("probability density")
+    axes[1, 0].set_ylabel(f"{data_name} / {sample_name}")
+    axes[0, 0].legend()
+    return figure

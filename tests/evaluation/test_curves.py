@@ -1,0 +1,130 @@
+"""ROC, SIC and AUC against values worked out by hand, and the 20 % rule."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from common.errors import InputError
+from evaluation_utils import (
+    Evaluation,
+    compare_on_various_runs,
+    evaluate_scores,
+    full_single_evaluation,
+    max_sic,
+    minimum_val_loss_model_evaluation,
+    sic_curve,
+    tprs_fprs_sics,
+)
+
+# Ten events in the order of falling score: S S B S B S B B B B
+SCORES = np.array([0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.15, 0.1])
+LABELS = np.array([1, 1, 0, 1, 0, 1, 0, 0, 0, 0])
+
+
+def test_ten_events_by_hand():
+    (tpr,), (fpr,), (sic,) = tprs_fprs_sics(SCORES, LABELS)
+    np.testing.assert_allclose(tpr, [0, 0.25, 0.5, 0.5, 0.75, 0.75, 1, 1, 1, 1, 1])
+    np.testing.assert_allclose(fpr, np.array([0, 0, 0, 1, 1, 2, 2, 3, 4, 5, 6]) / 6)
+    assert np.isnan(sic[:3]).all()
+    np.testing.assert_allclose(sic[3:7], [0.5 * 6**0.5, 0.75 * 6**0.5, 0.75 * 3**0.5, 3**0.5])
+    # 21 of the 24 pairs of one signal and one background event are in the right order
+    assert evaluate_scores(np.tile(SCORES, 5), np.tile(LABELS, 5)).auc[0] == pytest.approx(21 / 24)
+
+
+def test_max_sic_obeys_the_20_percent_rule():
+    """One background event in front would give SIC 0.5 √n; with 25 needed, the maximum is where 25 pass."""
+    fpr, tpr = np.array([1, 24, 25, 100, 1000]) / 1000, np.array([0.5, 0.6, 0.65, 0.7, 1.0])
+    best = max_sic(tpr, fpr, n_background=1000)
+    assert best == pytest.approx((0.65 / np.sqrt(0.025), 0.65, 0.025))
+    assert max_sic(tpr, fpr, n_background=1000, max_relative_error=1.0).value == pytest.approx(0.5 / np.sqrt(0.001))
+    with pytest.raises(ValueError, match="too few"):
+        max_sic(tpr, fpr, n_background=24)
+
+
+def test_max_sic_does_not_look_at_class_sizes_of_the_signal():
+    rng = np.random.default_rng(0)
+    scores = np.concatenate([rng.normal(1, 1, 5000), rng.normal(0, 1, 5000)])
+    labels = np.repeat([1, 0], 5000)
+    more_signal = evaluate_scores(np.tile(scores[:5000], 3).tolist() + scores[5000:].tolist(), np.repeat([1, 0], [15000, 5000]))
+    evaluation = evaluate_scores(np.stack([scores, scores]), labels)
+    assert more_signal.max_sic.value == pytest.approx(evaluation.max_sic.value, rel=1e-6)
+    assert evaluation.max_sic.value == pytest.approx(evaluation.run_max_sic[0].value, rel=0.02)
+    assert evaluation.auc[0] == pytest.approx(0.760, abs=0.01)
+
+
+def test_tied_scores_are_one_cut():
+    (tpr,), (fpr,), _ = tprs_fprs_sics(np.array([0.5, 0.5, 0.1]), np.array([1, 0, 0]))
+    np.testing.assert_allclose(np.stack([tpr, fpr]), [[0, 1, 1], [0, 0.5, 1]])
+
+
+def test_no_signal_or_bad_scores_are_errors():
+    with pytest.raises(ValueError, match="signal and background"):
+        tprs_fprs_sics(SCORES, np.zeros(10))
+    with pytest.raises(ValueError, match="not finite"):
+        tprs_fprs_sics(np.where(LABELS == 1, np.nan, SCORES), LABELS)
+
+
+def test_sic_without_background_is_nan():
+    assert np.isnan(sic_curve(np.array([0.5]), np.array([0.0]))).all()
+
+
+def write_run(folder, n_runs=3, n_epochs=12, extrasig=False):
+    """A run folder with 400 background and 200 signal events; epoch 3 of every run is the good one, all others are noise."""
+    rng = np.random.default_rng(0)
+    labels = np.repeat([0, 1], [400, 200])
+    X = np.column_stack([np.full(600, 3.5), rng.normal(size=(600, 4)), np.ones(600), labels]).astype(np.float32)
+    samples = X[:50].copy()
+    samples[:, -2:] = 0, 5
+    np.save(folder / "X_test.npy", np.concatenate([samples, X]))
+    preds = rng.uniform(size=(n_runs, n_epochs, 600))
+    preds[:, 3] = labels + 0.01 * rng.uniform(size=(n_runs, 600))
+    np.save(folder / "preds_matris.npy", preds.astype(np.float32))
+    losses = np.ones((n_runs, n_epochs))
+    losses[:, 3] = 0.1
+    losses[:, 5] = np.nan
+    np.save(folder / "val_loss_matris.npy", losses)
+    if extrasig:
+        np.save(folder / "preds_matris_extrasig.npy", np.ones((n_runs, n_epochs, 77), dtype=np.float32))
+    return preds
+
+
+def test_best_epochs_are_averaged(tmp_path):
+    preds = write_run(tmp_path)
+    np.testing.assert_allclose(minimum_val_loss_model_evaluation(tmp_path, 1), preds[:, 3], rtol=1e-6)
+    ten = [0, 1, 2, 3, 4, 6, 7, 8, 9, 10]  # all but the NaN epoch and, of equals, the last
+    np.testing.assert_allclose(minimum_val_loss_model_evaluation(tmp_path, 10), preds[:, ten].mean(axis=1), rtol=1e-5)
+
+
+def test_full_single_evaluation_draws_and_returns(tmp_path):
+    write_run(tmp_path)
+    curves = full_single_evaluation(tmp_path, tmp_path, n_ensemble_epochs=1, savefig=tmp_path / "result_SIC")
+    assert (tmp_path / "result_SIC.png").stat().st_size > 1000
+    assert curves.tpr.shape == curves.fpr.shape == curves.sic.shape
+    everything = full_single_evaluation(str(tmp_path), str(tmp_path), n_ensemble_epochs=1, return_all=True)
+    assert isinstance(everything, Evaluation)
+    assert everything.auc.tolist() == [1, 1, 1]
+    assert (everything.n_signal, everything.n_background) == (200, 400)
+
+
+def test_extra_signal_is_used_if_it_is_there(tmp_path):
+    write_run(tmp_path, extrasig=True)
+    assert full_single_evaluation(tmp_path, tmp_path, return_all=True).n_signal == 277
+    assert full_single_evaluation(tmp_path, tmp_path, extra_signal=False, return_all=True).n_signal == 200
+    (tmp_path / "preds_matris_extrasig.npy").unlink()
+    with pytest.raises(InputError, match=r"preds_matris_extrasig\.npy: no such file"):
+        full_single_evaluation(tmp_path, tmp_path, extra_signal=True)
+
+
+def test_comparison_has_one_entry_per_run(tmp_path):
+    write_run(tmp_path)
+    both = compare_on_various_runs([tmp_path, tmp_path], ["a", "b"], savefig=tmp_path / "both.pdf")
+    assert list(both) == ["a", "b"]
+    assert (tmp_path / "both.pdf").exists()
+
+
+def test_scores_of_other_arrays_are_refused(tmp_path):
+    write_run(tmp_path)
+    np.save(tmp_path / "X_test.npy", np.load(tmp_path / "X_test.npy")[:-5])
+    with pytest.raises(InputError, match=r"600 events, but .* has 595 data"):
+        full_single_evaluation(tmp_path, tmp_path)

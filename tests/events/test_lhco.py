@@ -1,0 +1,142 @@
+"""Stage 1: both formats of pandas, the features, the paper's split."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from toys import ROOT, frame
+
+from common.errors import InputError
+from common.files import save_array
+from common.seeds import make_rng
+from events import lhco as lhco_events
+from events.features import BASELINE, features_from_jets
+from events.lhco import COLUMNS, read_lhco_file
+from events.separation import Separation, separate, separate_lhco
+
+SAMPLE = ROOT / "sample_data" / "events.features.h5"
+
+
+def expected_features(table: pd.DataFrame) -> np.ndarray:
+    """The features written out event by event, from four-vectors."""
+    rows = []
+    for row in table.to_dict("records"):
+        jets = []
+        for jet in "12":
+            p = np.array([row[f"p{axis}j{jet}"] for axis in "xyz"])
+            jets.append(
+                (row[f"mj{jet}"], np.sqrt(p @ p + row[f"mj{jet}"] ** 2), p, row[f"tau2j{jet}"] / (1e-5 + row[f"tau1j{jet}"]))
+            )
+        m_jj = np.sqrt((jets[0][1] + jets[1][1]) ** 2 - np.sum((jets[0][2] + jets[1][2]) ** 2))
+        light, heavy = sorted(jets, key=lambda jet: jet[0])
+        rows.append([m_jj / 1000, light[0] / 1000, (heavy[0] - light[0]) / 1000, light[3], heavy[3]])
+    return np.array(rows)
+
+
+@pytest.mark.filterwarnings("ignore::pandas.errors.PerformanceWarning")
+@pytest.mark.parametrize("options", [{}, {"format": "table"}, {"format": "table", "data_columns": True}, {"complevel": 9}])
+def test_reads_what_pandas_writes(tmp_path, monkeypatch, options):
+    monkeypatch.setattr(lhco_events, "CHUNK", 7)
+    table = frame(40, np.random.default_rng(0))
+    table.to_hdf(tmp_path / "events.h5", key="df", **options)
+    events = read_lhco_file(tmp_path / "events.h5")
+    np.testing.assert_allclose(events[:, :-1], expected_features(table), rtol=1e-6)
+    np.testing.assert_array_equal(events[:, -1], table["label"])
+
+
+def test_a_file_without_labels_gets_the_default(tmp_path):
+    frame(10, np.random.default_rng(0), label=False).to_hdf(tmp_path / "extra.h5", key="df")
+    assert (read_lhco_file(tmp_path / "extra.h5", default_label=0)[:, -1] == 0).all()
+    with pytest.raises(InputError, match="no column 'label'"):
+        read_lhco_file(tmp_path / "extra.h5")
+
+
+def test_sample_is_readable_by_pandas_and_agrees():
+    table = pd.read_hdf(SAMPLE, stop=500)
+    assert set(COLUMNS) < set(table.columns)
+    np.testing.assert_allclose(read_lhco_file(SAMPLE)[:500, :-1], expected_features(table), rtol=2e-6)
+
+
+def test_memory_stays_below_twice_the_output(tmp_path, monkeypatch):
+    """Read in chunks of 1024 events, the whole stage needs less than twice what it writes."""
+    import tracemalloc
+
+    monkeypatch.setattr(lhco_events, "CHUNK", 1024)
+    extra = SAMPLE.parent / "extra_inneronly.features.h5"
+    tracemalloc.start()
+    for name, events in separate_lhco(SAMPLE, extra, s_over_b=0.01, sr_range=(3.3, 3.7), seed=1).files():
+        save_array(tmp_path / f"{name}.npy", events)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2 * sum(path.stat().st_size for path in tmp_path.glob("*.npy"))
+
+
+def paper_like(n_sb: int, n_sr: int, n_signal: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    m = np.concatenate([rng.uniform(2, 3.2, n_sb), rng.uniform(3.31, 3.69, n_sr), rng.uniform(3.31, 3.69, n_signal)])
+    return m, np.arange(len(m)) >= n_sb + n_sr
+
+
+def sizes(separation: Separation) -> dict[str, int]:
+    names = separation.main.keys() | separation.extra.keys()
+    return {name: sum(len(rows[name]) for rows in (separation.main, separation.extra) if name in rows) for name in names}
+
+
+def test_the_full_file_is_split_as_in_the_paper():
+    m, is_signal = paper_like(878_648, 121_352, 76_000, np.random.default_rng(0))
+    n = sizes(separate(m, is_signal, 612_858, (3.3, 3.7), -1, make_rng(1, "test")))
+    assert n["outerdata_train"] == 500_000
+    assert n["outerdata_test"] == 378_648
+    assert n["innerdata_train"] == n["innerdata_val"] == 60_000
+    assert n["innerdata_test"] == 40_000 + 20_000
+    assert n["innerdata_extrabkg_test"] == 300_000
+    assert n["innerdata_extrabkg_train"] + n["innerdata_extrabkg_val"] == 272_858
+    assert n["innerdata_extrasig_train"] == n["innerdata_extrasig_val"] == 27_500
+
+
+@pytest.mark.parametrize("n_extra", [None, 5000])
+@pytest.mark.parametrize("s_over_b", [0, 0.01, 0.03])
+def test_no_event_is_used_twice_and_s_over_b_is_met(n_extra, s_over_b):
+    m, is_signal = paper_like(20_000, 4_000, 2_000, np.random.default_rng(0))
+    separation = separate(m, is_signal, n_extra, (3.3, 3.7), s_over_b, make_rng(1, "test"))
+    all_rows = np.concatenate([*separation.main.values(), *(separation.extra.values() if n_extra is None else [])])
+    assert len(np.unique(all_rows)) == len(all_rows)
+    data = np.concatenate([separation.main["innerdata_train"], separation.main["innerdata_val"]])
+    assert is_signal[data].sum() / (~is_signal[data]).sum() == pytest.approx(s_over_b, abs=1e-3)
+    assert separation.signal_to_background == pytest.approx(s_over_b, abs=1e-3)
+    assert not is_signal[separation.main["outerdata_train"]].any()  # all toy signal is in the SR
+    assert ((m[data] > 3.3) & (m[data] < 3.7)).all()
+
+
+def test_the_seed_chooses_the_signal_events():
+    m, is_signal = paper_like(2_000, 1_000, 500, np.random.default_rng(0))
+    chosen = []
+    for seed in (1, 1, 2):
+        separation = separate(m, is_signal, 3000, (3.3, 3.7), 0.1, make_rng(seed, "test"))
+        chosen.append({row for name in ("innerdata_train", "innerdata_val") for row in separation.main[name] if is_signal[row]})
+    assert chosen[0] == chosen[1] != chosen[2]
+
+
+def test_delta_r():
+    """Back to back in azimuth at the same pseudorapidity: π; across the edge of the azimuth: the short way; in η: its difference."""
+    angles = [((1.0, 0.0), (1.0, np.pi)), ((0.0, 3.0), (0.0, -3.0)), ((-1.0, 0.5), (1.5, 0.5))]
+    jets = [[value for eta, phi in pair for value in (np.cos(phi), np.sin(phi), np.sinh(eta), 0.1, 1.0, 0.5)] for pair in angles]
+    features = features_from_jets(1000 * np.array(jets), (*BASELINE, "deltaR_JJ"))
+    np.testing.assert_allclose(features[:, -1], [np.pi, 2 * np.pi - 6, 2.5], atol=1e-12)
+    np.testing.assert_array_equal(features[:, :-1], features_from_jets(1000 * np.array(jets)))
+
+
+def test_script_writes_all_files_and_the_spectrum(tmp_path, run):
+    run("run_data_preparation_LHCORD", "--features_file", SAMPLE, "--extra_bkg_file", SAMPLE.parent / "extra_inneronly.features.h5",
+        "--outdir", tmp_path / "out", "--S_over_B", "0.02")  # fmt: skip
+    written = {path.name for path in Path(tmp_path / "out").iterdir()}
+    expected = {"outerdata_train", "outerdata_test", "innerdata_train", "innerdata_val", "innerdata_test", "innerdata_extrasig_train",
+                "innerdata_extrasig_val", "innerdata_extrabkg_train", "innerdata_extrabkg_val", "innerdata_extrabkg_test"}  # fmt: skip
+    assert written == {f"{name}.npy" for name in expected} | {"mjj_spectrum.png", "columns.json", "STAGE.json"}
+    inner = np.load(tmp_path / "out" / "innerdata_train.npy")
+    outer = np.load(tmp_path / "out" / "outerdata_train.npy")
+    assert inner.shape[1] == outer.shape[1] == 6
+    assert ((inner[:, 0] > 3.3) & (inner[:, 0] < 3.7)).all()
+    assert ((outer[:, 0] <= 3.3) | (outer[:, 0] >= 3.7)).all()

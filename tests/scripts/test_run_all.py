@@ -1,0 +1,259 @@
+"""The stages together: every mode on toy events, flags, contracts on disk, and the physics that only shows end to end."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+from toys import ROOT, toy_background, write_toy
+
+import run_all
+from background.registry import MODES
+from common.script import run_script
+from evaluation_utils import classic_ANODE_eval, full_single_evaluation, signal_to_background
+from models.classifier import NeuralNetworkClassifier
+from models.density import load_density
+from models.training.epochs import best_epochs
+
+DEFAULTS = {
+    "CATHODE": ["--cf_realistic_conditional", "--cf_oversampling", "--cf_no_logit", "--cf_use_class_weights", "--cf_save_model"],
+    "LaCATHODE": ["--cf_use_class_weights", "--cf_save_model"],
+    "ANODE": [],
+    "CWoLa": ["--cf_oversampling", "--cf_no_logit", "--cf_save_model"],
+    "idealized_AD": ["--cf_oversampling", "--cf_no_logit", "--cf_use_class_weights", "--cf_save_model", "--cf_extra_bkg"],
+    "supervised": ["--cf_oversampling", "--cf_no_logit", "--cf_save_model", "--cf_extra_bkg"],
+}
+
+
+@pytest.mark.parametrize("mode", MODES.names)
+def test_every_mode_runs_and_finds_the_toy_signal(mode, toy_dir, small_configs, tmp_path, run):
+    out = tmp_path / "out"
+    run("run_all", "--mode", mode, "--data_dir", toy_dir, "--save_dir", out, *small_configs, *DEFAULTS[mode], "--cf_epochs", 8)
+    evaluation = full_single_evaluation(out, out, return_all=True)
+    assert evaluation.auc.mean() > (0.97 if mode == "supervised" else 0.55)
+    assert (out / "result_SIC.png").exists()
+    X = np.load(out / "X_test.npy")
+    preds = np.load(out / "preds_matris.npy")
+    assert X.shape[1] == 7
+    assert (out / "sculpting.png").exists() == (out / "sculpting.json").exists() == (mode != "ANODE")
+    assert X.dtype == np.float32
+    if mode == "ANODE":
+        assert preds.shape == (1, 1, len(X))
+        assert (preds >= 0).all()
+        assert len(X) == 1500
+        assert classic_ANODE_eval(out, return_all=True).auc == evaluation.auc
+        return
+    assert preds.shape == (2, 1, len(X))
+    assert np.load(out / "loss_matris.npy").shape == np.load(out / "val_loss_matris.npy").shape == (2, 8)
+    for name in ("train", "validation", "test"):
+        X, y = np.load(out / f"X_{name}.npy"), np.load(out / f"y_{name}.npy")
+        np.testing.assert_array_equal(X[:, -2], y)
+        assert set(np.unique(X[X[:, -2] == 0, -1])) <= ({0} if mode == "supervised" else {5})
+    assert (out / "X_extrasig.npy").exists() == (mode != "supervised")
+
+
+def test_stage_files_of_the_density_estimator(toy_dir, small_configs, tmp_path, run):
+    run("run_all", "--data_dir", toy_dir, "--save_dir", tmp_path, *small_configs, "--DE_file_name", "flow", "--no_extra_signal")
+    losses = {name: np.load(tmp_path / f"flow_{name}_losses.npy") for name in ("train", "val")}
+    assert losses["train"].shape == losses["val"].shape == (4,)
+    assert losses["val"][1:].min() < losses["val"][0]
+    assert {path.name for path in tmp_path.glob("*.par")} == {f"flow_epoch_{epoch}.par" for epoch in range(3)}
+    assert not (tmp_path / "preds_matris_extrasig.npy").exists()
+    assert np.load(tmp_path / "preds_matris.npy").shape[:2] == (2, 4)  # without --cf_save_model every epoch's scores are kept
+    assert signal_to_background(tmp_path) == pytest.approx(60 / 1500, rel=0.05)
+
+
+def test_skips_use_what_is_there_and_same_seed_gives_the_same_bytes(toy_dir, small_configs, tmp_path, run):
+    base = ["--data_dir", toy_dir, *small_configs, "--cf_save_model"]
+    run("run_all", *base, "--save_dir", tmp_path / "a")
+    run("run_all", *base, "--save_dir", tmp_path / "b")
+    first = (tmp_path / "a" / "preds_matris.npy").read_bytes()
+    assert (tmp_path / "b" / "preds_matris.npy").read_bytes() == first
+    run("run_all", *base, "--save_dir", tmp_path / "b", "--DE_skip", "--cf_skip_create")
+    assert (tmp_path / "b" / "preds_matris.npy").read_bytes() == first
+    (tmp_path / "b" / "X_train.npy").unlink()
+    run("run_all", *base, "--save_dir", tmp_path / "b", "--DE_skip", "--cf_skip_create", "--cf_skip_train")
+    run("run_all", *base, "--save_dir", tmp_path / "c", "--seed", "2")
+    assert (tmp_path / "c" / "preds_matris.npy").read_bytes() != first
+
+
+def test_saved_weights_give_the_saved_scores(toy_dir, small_configs, tmp_path, run):
+    """The kept scores are the mean over every run's best epochs, recomputed here from the weights on disk."""
+    run("run_all", "--mode", "CWoLa", "--data_dir", toy_dir, "--save_dir", tmp_path, *small_configs, "--cf_save_model")
+    X, losses = np.load(tmp_path / "X_test.npy"), np.load(tmp_path / "val_loss_matris.npy")
+    epochs = [
+        NeuralNetworkClassifier(layers=(16, 16), n_runs=2)
+        .load_weights(tmp_path / f"my_classifier_epoch_{epoch}.par")
+        .predict_runs(X[:, 1:-2])
+        for epoch in range(4)
+    ]
+    for run_number in range(2):
+        best = best_epochs(losses[run_number], 10)
+        expected = np.mean([epochs[epoch][run_number] for epoch in best], axis=0)
+        np.testing.assert_allclose(np.load(tmp_path / "preds_matris.npy")[run_number, 0], expected, rtol=1e-5)
+
+
+def test_sideband_scores_leave_out_what_cwola_trains_on(toy_dir, small_configs, tmp_path, run):
+    """Without --cf_save_model, too, they are the mean over the best epochs; the strips next to the signal region are not scored."""
+    run("run_all", "--mode", "CWoLa", "--data_dir", toy_dir, "--save_dir", tmp_path, *small_configs)
+    X, events = np.load(tmp_path / "X_sideband.npy"), np.load(toy_dir / "outerdata_test.npy")
+    outside = (X[:, 0] <= 3.1) | (X[:, 0] >= 3.9)
+    assert outside.all()
+    assert 0 < len(X) <= np.sum((events[:, 0] <= 3.1) | (events[:, 0] >= 3.9))
+    assert np.load(tmp_path / "preds_matris_sideband.npy").shape == (2, 1, len(X))
+
+
+def test_latent_arrays_are_the_flows_latent_space(toy_dir, small_configs, tmp_path, run):
+    """Before standardization the background is N(0, 1), four times the data; the data are what the flow makes of the SR events."""
+    flags = ["--mode", "LaCATHODE", "--data_dir", toy_dir, "--save_dir", tmp_path, *small_configs, "--cf_separate_val_set"]
+    run("run_all", *flags, "--cf_n_latent_epochs", 2, "--cf_save_model")
+    X = np.load(tmp_path / "X_train.npy")
+    data, background = X[X[:, -2] == 1], X[X[:, -2] == 0]
+    n_data = sum(len(np.load(toy_dir / f"innerdata_{name}.npy")) for name in ("train", "val"))
+    n_background = sum((np.load(tmp_path / f"X_{name}.npy")[:, -2] == 0).sum() for name in ("train", "validation"))
+    assert n_background == 4 * n_data
+    flow = load_density(tmp_path, "my_ANODE_model", n_best=1)
+    events = np.load(toy_dir / "innerdata_train.npy")
+    latent = flow.transform(events[:, 1:-1], events[:, :1])
+    latent = latent[np.isfinite(latent).all(axis=1)]
+    assert len(latent) == len(data)
+    # Standardization is linear: event by event, matched by mass, data and latent coordinates are correlated to 1.
+    masses = events[np.isfinite(flow.transform(events[:, 1:-1], events[:, :1])).all(axis=1), 0]
+    data, latent = data[np.argsort(data[:, 0])], latent[np.argsort(masses)]
+    once = np.isin(data[:, 0], [value for value, n in zip(*np.unique(data[:, 0], return_counts=True), strict=True) if n == 1])
+    assert once.sum() > 1000
+    for column in range(4):
+        assert np.corrcoef(data[once, 1 + column], latent[once, column])[0, 1] > 0.999999
+    np.testing.assert_allclose(np.corrcoef(background[:, 1:-2].T), np.eye(4), atol=0.05)
+    first, second = (np.load(folder / "X_test.npy") for folder in (tmp_path, tmp_path / "latent_1"))
+    np.testing.assert_array_equal(first[:, 0], second[:, 0])
+    assert not np.allclose(first[:, 1:-2], second[:, 1:-2])
+    # The kept scores are means over the latent spaces; a run of another mode removes these.
+    alone = NeuralNetworkClassifier(layers=(16, 16), n_runs=2, n_inputs=4)
+    expected = []
+    for folder, events in ((tmp_path, first), (tmp_path / "latent_1", second)):
+        kept = [
+            alone.load_weights(folder / f"my_classifier_epoch_{epoch}.par").predict_runs(events[:, 1:-2]) for epoch in range(4)
+        ]
+        expected.append(np.mean(kept, axis=0))
+    np.testing.assert_allclose(np.load(tmp_path / "preds_matris.npy")[:, 0], np.mean(expected, axis=0), atol=1e-5)
+    run("run_all", "--mode", "CWoLa", "--data_dir", toy_dir, "--save_dir", tmp_path, *small_configs, "--cf_epochs", 2)
+    assert not (tmp_path / "latent_1").exists()
+
+
+def test_external_samples_replace_the_density_estimator(toy_dir, small_configs, tmp_path, run):
+    rng = np.random.default_rng(5)
+    samples = toy_background(3000, rng, rng.uniform(3.2, 3.8, 3000))[:, :-1]
+    np.save(tmp_path / "samples.npy", samples)
+    run("run_all", "--data_dir", toy_dir, "--save_dir", tmp_path / "out", *small_configs, "--cf_oversampling",
+        "--cf_external_samples", tmp_path / "samples.npy", "--cf_save_model")  # fmt: skip
+    assert not list((tmp_path / "out").glob("my_ANODE_model*"))
+    X = np.concatenate([np.load(tmp_path / "out" / f"X_{name}.npy") for name in ("train", "validation")])
+    in_sr = ((samples[:, 0] > 3.3) & (samples[:, 0] < 3.7)).sum()
+    assert in_sr - 20 <= (X[:, -2] == 0).sum() <= in_sr
+
+
+def test_use_mjj_gives_the_classifier_one_input_more(toy_dir, small_configs, tmp_path, run):
+    import torch
+
+    run("run_all", *small_configs, "--cf_save_model", "--cf_use_mjj", mode="CWoLa", data_dir=toy_dir, save_dir=tmp_path)
+    assert torch.load(tmp_path / "my_classifier_epoch_0.par", weights_only=True)["weights.0"].shape == (2, 5, 16)
+
+
+@pytest.mark.parametrize("n_features", [2, 5])
+def test_any_number_of_features(n_features, tmp_path, small_configs, run):
+    folder = write_toy(tmp_path / "data", n_sr=400)
+    for path in folder.glob("*.npy"):
+        events = np.load(path)
+        features = np.concatenate([events[:, 1:-1], events[:, 1:2] ** 2], axis=1)[:, :n_features]
+        np.save(path, np.column_stack([events[:, 0], features, events[:, -1]]))
+    run("run_all", "--data_dir", folder, "--save_dir", tmp_path / "out", *small_configs, "--datashift", "0.1", "--random_shift")
+    assert np.load(tmp_path / "out" / "X_train.npy").shape[1] == n_features + 3
+
+
+def test_idealized_AD_without_signal_gives_auc_one_half(tmp_path, run):
+    """No signal: data and background are the same, and events held out from training cannot be told apart (3 standard deviations)."""
+    sample = ROOT / "sample_data"
+    run("run_data_preparation_LHCORD", "--features_file", sample / "events.features.h5", "--extra_bkg_file",
+        sample / "extra_inneronly.features.h5", "--outdir", tmp_path / "data", "--S_over_B", "0")  # fmt: skip
+    run("run_all", "--mode", "idealized_AD", "--data_dir", tmp_path / "data", "--save_dir", tmp_path / "out", "--cf_separate_val_set",
+        "--cf_no_logit", "--cf_oversampling", "--cf_use_class_weights", "--cf_save_model", "--cf_extra_bkg", "--cf_epochs", "10",
+        "--cf_n_runs", "1")  # fmt: skip
+    X = np.load(tmp_path / "out" / "X_validation.npy")
+    scores = NeuralNetworkClassifier().load_weights(tmp_path / "out" / "my_classifier_epoch_9.par").predict(X[:, 1:-2])
+    n_data, n_background = (X[:, -2] == 1).sum(), (X[:, -2] == 0).sum()
+    sigma = np.sqrt((n_data + n_background + 1) / (12 * n_data * n_background))
+    assert roc_auc_score(X[:, -2], scores) == pytest.approx(0.5, abs=3 * sigma)
+    assert sigma < 0.01
+
+
+def test_copied_results_evaluate_without_a_display(toy_dir, small_configs, tmp_path, run):
+    run("run_all", "--mode", "CWoLa", "--data_dir", toy_dir, "--save_dir", tmp_path / "a", *small_configs)
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    code = "from evaluation_utils import full_single_evaluation as f; f('b', 'b', savefig='result_SIC')"
+    environment = {"PATH": "", "PYTHONPATH": str(ROOT), "HOME": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, check=True)
+    assert (tmp_path / "result_SIC.png").exists()
+
+
+def test_a_dry_run_needs_no_seed(toy_dir, small_configs, tmp_path, capsys):
+    argv = ["--data_dir", str(toy_dir), "--save_dir", str(tmp_path / "out"), *small_configs, "--dry_run"]
+    run_script(run_all.main, "", run_all.Options, argv)
+    assert "density_estimator my_ANODE_model: to do: not done yet" in capsys.readouterr().out
+
+
+def test_names_of_columns_travel_from_stage_1_to_the_last(tmp_path, small_configs, run):
+    sample = ROOT / "sample_data"
+    run("run_data_preparation_LHCORD", "--add_deltaR", features_file=sample / "events.features.h5", S_over_B=0.03,
+        extra_bkg_file="none", outdir=tmp_path / "data")  # fmt: skip
+    run(
+        "run_all",
+        *small_configs,
+        "--cf_n_latent_epochs",
+        2,
+        mode="LaCATHODE",
+        data_dir=tmp_path / "data",
+        save_dir=tmp_path / "out",
+    )
+    names = [column["name"] for column in json.loads((tmp_path / "data" / "columns.json").read_text())["features"]]
+    assert names == ["m_J1", "delta_m_J", "tau21_J1", "tau21_J2", "deltaR_JJ"]
+    trained_on = json.loads((tmp_path / "out" / "my_ANODE_model_preprocessing.json").read_text())["trained_on"]
+    assert trained_on["features"] == names
+    for folder in (tmp_path / "out", tmp_path / "out" / "latent_1"):
+        latent = json.loads((folder / "columns.json").read_text())["features"]
+        assert [column["name"] for column in latent] == [f"z_{k}" for k in range(1, 6)]
+
+
+def test_several_runs_share_one_density_estimator(toy_dir, flow_config, small_configs, tmp_path, run, fails):
+    """--DE_dir takes the estimator of another folder, whatever the seed; --DE_seed and --cf_seed make of one seed two."""
+    run("run_ANODE_training", data_dir=toy_dir, savedir=tmp_path / "flow", config_file=flow_config, epochs=3, seed=5)
+    shared = [*small_configs, "--data_dir", toy_dir, "--cf_save_model", "--DE_dir", tmp_path / "flow"]
+    run("run_all", *shared, "--save_dir", tmp_path / "a", "--seed", 7)
+    run("run_all", *small_configs, "--cf_save_model", data_dir=toy_dir, save_dir=tmp_path / "b", DE_seed=5, cf_seed=7)
+    assert not list((tmp_path / "a").glob("my_ANODE_model*"))
+    for name in ("X_train.npy", "preds_matris.npy"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+    records = json.loads((tmp_path / "b" / "STAGE.json").read_text())
+    seeds = [
+        records[name]["options"]["seed"] for name in ("density_estimator my_ANODE_model", "classifier_arrays", "classifiers")
+    ]
+    assert seeds == [5, 7, 7]
+    line = fails("run_all", *shared, "--datashift", "0.1", save_dir=tmp_path / "c")
+    assert "it does not fit: --datashift was 0.0, is now 0.1" in line
+    assert "no such file" in fails("run_all", *shared, "--DE_file_name", "other", save_dir=tmp_path / "c")
+    assert not (tmp_path / "c").exists()
+
+
+def test_only_the_epochs_that_are_used_are_kept(toy_dir, small_configs, tmp_path, run):
+    flags = ["--cf_save_model", "--cf_epochs", 16, "--cf_n_runs", 1]
+    run("run_all", *small_configs, *flags, mode="CWoLa", data_dir=toy_dir, save_dir=tmp_path)
+    best = best_epochs(np.load(tmp_path / "val_loss_matris.npy")[0], 10)
+    assert {path.name for path in tmp_path.glob("my_classifier_epoch*")} == {f"my_classifier_epoch_{e}.par" for e in best}
+    classifier = NeuralNetworkClassifier.load_from(tmp_path, "my_classifier")
+    X = np.load(tmp_path / "X_test.npy")[:, 1:-2]
+    np.testing.assert_array_equal(classifier.predict_runs(X), np.load(tmp_path / "preds_matris.npy")[:, 0])
