@@ -1,11 +1,11 @@
-# make run: CATHODE on the bundled sample, from a bare checkout.   make test: the tests.
+# make run: CATHODE on the bundled sample, from a bare checkout.   make test: the tests.   make docs: the tables made from the code.
 PYTHON ?= python3
 BIN := .venv/bin
 
 RUN_DATA := sample_run/separated_data
 RUN_DIR := sample_run/CATHODE_results
 
-.PHONY: run test lint clean
+.PHONY: run test lint docs clean
 
 run: .venv/.installed
 	$(BIN)/python run_data_preparation_LHCORD.py --features_file sample_data/events.features.h5 \
@@ -20,6 +20,9 @@ test: .venv/.installed-dev
 lint: .venv/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+docs: .venv/.installed
+	$(BIN)/python docs/make_tables.py
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv

@@ -7,8 +7,7 @@ train.m, train.x, train.label     # m_JJ (TeV) [n], features [n, d], 1 signal or
 
 from events.columns import Column, Columns
 from events.options import EventOptions
-from events.reading import drop_nan_rows, load_events
 from events.regions import EventSource, FeatureShift
-from events.view import Events
+from events.view import Events, drop_nan_rows, load_events
 
 __all__ = ["Column", "Columns", "EventOptions", "EventSource", "Events", "FeatureShift", "drop_nan_rows", "load_events"]

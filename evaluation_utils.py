@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
+from background.options import ModeOptions
+from common.contract import patterns
 from common.errors import InputError
 from common.files import save_json
+from common.options import StageOptions
 from evaluation import scores as stored
 from evaluation.curves import (
     MIN_BACKGROUND,
@@ -30,18 +34,19 @@ from evaluation.curves import (
     sic_curve,
     tprs_fprs_sics,
 )
-from evaluation.scores import N_BEST_EPOCHS, minimum_val_loss_model_evaluation, signal_to_background
+from evaluation.scores import EVALUATION_FILES, N_BEST_EPOCHS, minimum_val_loss_model_evaluation, signal_to_background
 from evaluation.sculpting import Sculpting, background_sculpting, sculpting_of_folders
 from plots import sculpting as sculpting_figure
 from plots.performance import plot_roc_and_sic, roc_and_sic
 from plots.style import save
 from workflow.records import check_scored
+from workflow.stage import Stage
 
 logger = logging.getLogger(__name__)
 
 __all__ = [
     "MIN_BACKGROUND", "Curves", "Evaluation", "MaxSIC", "Sculpting", "background_sculpting", "classic_ANODE_eval",
-    "compare_on_various_runs", "evaluate_scores", "full_single_evaluation", "load_test_scores", "max_sic",
+    "compare_on_various_runs", "evaluate_scores", "evaluation_stage", "full_single_evaluation", "load_test_scores", "max_sic",
     "minimum_val_loss_model_evaluation", "plot_roc_and_sic", "sculpting_of_run", "sic_curve", "signal_to_background",
     "summarise_run", "tprs_fprs_sics",
 ]  # fmt: skip
@@ -195,6 +200,24 @@ def summarise_run(run_dir: Path, figures_dir: Path, label: str) -> dict[str, Any
     for cut in cuts:
         logger.info(text, label, 100 * cut.share, cut.chi2_per_ndf, np.median(cut.p_value))
     return results | {"sculpting_chi2_per_ndf": {f"{cut.share:g}": cut.chi2_per_ndf for cut in cuts}}
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationOptions(ModeOptions, StageOptions):
+    """What STAGE.json says of an evaluation."""
+
+
+def evaluation_stage(run_dir: Path, mode: str) -> Stage:
+    """The evaluation of a run as a stage that writes into its folder; it takes seconds, and its figures are what the user came for."""
+
+    def inputs() -> list[Path]:
+        names = ("X_test", "X_sideband", "preds_matris*", "val_loss_matris")
+        return [path for name in names for path in sorted(run_dir.glob(f"{name}.npy"))]
+
+    def work(folder: Path) -> dict[str, Any]:
+        return summarise_run(run_dir, folder, mode)
+
+    return Stage("evaluation", run_dir, EvaluationOptions(mode=mode), inputs, patterns(EVALUATION_FILES), work)
 
 
 def _finish(figure: Figure, savefig: str | Path | None, suppress_show: bool) -> None:

@@ -46,7 +46,7 @@ def stage(options: Options) -> Stage:
     from background.arrays import ARRAY_FILES, in_all_spaces
     from background.densities import density_name, load_densities, stored_density
     from common.files import save_arrays
-    from evaluation.scores import SCORE_FILES
+    from evaluation.scores import EVALUATION_FILES, SCORE_FILES
     from events.regions import EXTRA_SIGNAL, EXTRA_SIGNAL_IN_ONE, TEST_FILES, EventSource
     from events.view import DATA, Events
     from models.arrays import no_gpu
@@ -79,7 +79,7 @@ def stage(options: Options) -> Stage:
         options.savedir,
         options,
         inputs,
-        in_all_spaces(*ARRAY_FILES, *SCORE_FILES),
+        in_all_spaces(*ARRAY_FILES, *SCORE_FILES, *EVALUATION_FILES),
         work,
         must_match=("SR_min", "SR_max", "datashift", "random_shift"),
         after=tuple(f"density_estimator {density_name(options.model_file_name, region)}" for region in MODE.densities),

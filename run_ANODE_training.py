@@ -26,19 +26,23 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-OUTPUTS = ("_epoch_[0-9]*.par", "_estimator*", "_train_losses.npy", "_val_losses.npy", "_preprocessing.json", "_losses.png")
-
 
 @dataclass(frozen=True, kw_only=True)
 class Options(DensityNameOptions, SplitOptions, EventOptions, ResumableOptions):
     """Options of stage 2."""
 
     model: str = option("flow", "density estimator, see docs/estimators.md", choices=DENSITIES.names)
-    epochs: int = option(20, "passes over the training events", check=positive)
+    epochs: int = option(20, "passes over the training events", unit="epochs", check=positive)
     batch_size: int | None = option(
-        None, "events per step", check=positive, default_text="1024, fewer where an epoch would have less than 40 steps"
+        None,
+        "events per step",
+        unit="events",
+        check=positive,
+        default_text="1024, fewer where an epoch would have less than 40 steps",
     )
-    patience: int = option(10, "stop after N epochs without a lower validation loss; 0: never", check=not_negative)
+    patience: int = option(
+        10, "stop after so many epochs without a lower validation loss; 0: never", unit="epochs", check=not_negative
+    )
     config_file: Path | None = option(
         None,
         "YAML file with the density estimator's hyperparameters",
@@ -63,10 +67,11 @@ def main(options: Options) -> None:
 def stage(options: Options) -> Stage:
     """Stage 2 with these options."""
     from background.densities import density_name
+    from common.contract import patterns
     from common.seeds import make_seed
     from events.regions import SIDEBAND, SIGNAL_REGION, EventSource
     from models.arrays import no_gpu
-    from models.density import DensityPreprocessing, save_density, train_density
+    from models.density import DENSITY_FILES, DensityPreprocessing, save_density, train_density
     from models.training.checkpoints import CHECKPOINT, Checkpoint
     from plots import losses as figures
     from plots.style import save
@@ -99,7 +104,7 @@ def stage(options: Options) -> Stage:
         options.savedir,
         options,
         lambda: source.paths(SIGNAL_REGION if options.inner_model else SIDEBAND),
-        tuple(glob.escape(name) + ending for ending in OUTPUTS),
+        tuple(pattern.replace("NAME", glob.escape(name)) for pattern in patterns(DENSITY_FILES)),
         work,
         hyperparameters=hyperparameters,
         must_match=("model", "datashift", "random_shift", "inner_model", "no_logit", "SR_min", "SR_max"),

@@ -37,7 +37,6 @@ from common.script import run_script
 
 if TYPE_CHECKING:
     from workflow.plan import Step
-    from workflow.stage import Stage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +68,7 @@ class Options(ResumableOptions):
 
 def main(options: Options) -> None:
     """Check what can be checked at once, then do those stages of the mode that are not up to date, and evaluate."""
+    from evaluation_utils import evaluation_stage
     from workflow.plan import describe, do_steps
     from workflow.records import locked
     from workflow.stage import perform, recover
@@ -84,7 +84,7 @@ def main(options: Options) -> None:
         recover(save_dir)
         check(options)
         do_steps(steps, force=options.force, resume=options.resume)
-        perform(evaluation_stage(options), resume=False)
+        perform(evaluation_stage(save_dir, options.arrays.mode), resume=False)
 
 
 def in_folder(options: Options, save_dir: Path) -> Options:
@@ -150,22 +150,6 @@ def check(options: Options) -> None:
         check_there(arrays.savedir, ("X_train", "X_validation", "X_test"))
     else:
         check_events(mode, arrays, density_is_trained=options.DE_skip or arrays.DE_dir is not None)
-
-
-def evaluation_stage(options: Options) -> Stage:
-    """What is done in the end, always: it takes seconds, and its figures are what the user came for."""
-    from evaluation.scores import EVALUATED
-    from evaluation_utils import summarise_run
-    from workflow.stage import Stage
-
-    folder, mode = options.arrays.savedir, options.arrays.mode
-
-    def inputs() -> list[Path]:
-        names = ("X_test", "X_sideband", "preds_matris*", "val_loss_matris")
-        return [path for name in names for path in sorted(folder.glob(f"{name}.npy"))]
-
-    return Stage("evaluation", folder, options.arrays, inputs, EVALUATED, lambda figures: summarise_run(folder, figures, mode),
-                 unused=[name for name in options.arrays.recorded() if name != "mode"])  # fmt: skip
 
 
 if __name__ == "__main__":

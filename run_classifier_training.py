@@ -36,11 +36,14 @@ class Options(LearningOptions, ExtraSignalOptions, ResumableOptions):
     """Options of stage 4."""
 
     model: str = option("nn", "classifier, see docs/estimators.md", choices=CLASSIFIERS.names)
-    epochs: int = option(100, "passes over the training events", check=positive)
+    epochs: int = option(100, "passes over the training events", unit="epochs", check=positive)
     n_runs: int = option(10, "number of independent classifiers", check=positive)
-    batch_size: int = option(128, "events per step", check=positive)
+    batch_size: int = option(128, "events per step", unit="events", check=positive)
     patience: int = option(
-        20, "a classifier is done after N epochs without a lower validation loss; 0: never", check=not_negative
+        20,
+        "a classifier is done after so many epochs without a lower validation loss; 0: never",
+        unit="epochs",
+        check=not_negative,
     )
     config_file: Path | None = option(
         None,
@@ -68,7 +71,7 @@ def stage(options: Options) -> Stage:
     from background.arrays import ClassifierArrays, in_all_spaces, latent_folder, latent_folders
     from background.mode import classifier_mode
     from common.files import writable_folder
-    from evaluation.scores import SCORE_FILES, average_scores
+    from evaluation.scores import EVALUATION_FILES, SCORE_FILES, average_scores
     from workflow.stage import Stage
 
     classifier_mode(options)
@@ -92,7 +95,7 @@ def stage(options: Options) -> Stage:
         options.savedir,
         options,
         inputs,
-        in_all_spaces(*SCORE_FILES),
+        in_all_spaces(*SCORE_FILES, *EVALUATION_FILES),
         work,
         hyperparameters=hyperparameters,
         must_match=("mode",),

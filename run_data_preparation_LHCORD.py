@@ -65,10 +65,11 @@ def main(options: Options) -> None:
 
 def stage(options: Options) -> Stage:
     """Stage 1 with these options."""
+    from common.contract import patterns
     from common.files import save_arrays
     from events.features import BASELINE, columns_of
     from events.lhco import check_exists
-    from events.separation import separate_lhco
+    from events.separation import SEPARATED_FILES, separate_lhco
     from plots.spectra import mass_spectrum
     from plots.style import save
     from workflow.stage import Stage
@@ -100,8 +101,7 @@ def stage(options: Options) -> Stage:
         logger.info("S/B in the signal region: %.3f %%", 100 * s_over_b)
         return {"signal_to_background": s_over_b}
 
-    outputs = ("outerdata_*.npy", "innerdata_*.npy", "columns.json", "mjj_spectrum.png")
-    return Stage("separation", options.outdir, options, inputs, outputs, work)
+    return Stage("separation", options.outdir, options, inputs, patterns(SEPARATED_FILES), work)
 
 
 if __name__ == "__main__":

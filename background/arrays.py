@@ -14,19 +14,33 @@ from pathlib import Path
 import numpy as np
 
 from background.options import ArraysOptions
+from common.contract import OutputFile, patterns
 from common.errors import InputError
 from common.files import load_array, save_arrays
 from events.columns import Columns
-from events.reading import drop_nan_rows
 from events.regions import EventSource
-from events.view import DATA, SAMPLE, SAMPLE_LABEL, Events
+from events.view import DATA, SAMPLE, SAMPLE_LABEL, Events, drop_nan_rows
 from models.scalers import LogitScaler, fit_scaler
 
 logger = logging.getLogger(__name__)
 
 FIDUCIAL = (0.05, 0.95)
 SETS = ("train", "validation", "test", "extrasig", "sideband")
-ARRAY_FILES = ("X_*.npy", "y_*.npy", "columns.json", "data_vs_samples.png")  # of a latent space
+ARRAY_FILES = (
+    OutputFile(
+        "X_train.npy, X_validation.npy",
+        "m_JJ (TeV), preprocessed features (no unit), data (1) or sample (0), label (1 signal, 0 background, 5 sample; in the supervised "
+        "mode the background has 0)",
+        "[n, d + 3]",
+        "X_*.npy",
+    ),
+    OutputFile("X_test.npy", "the test events, all of them data", "[n, d + 3]"),
+    OutputFile("X_extrasig.npy", "the extra signal, without `--no_extra_signal`", "[n, d + 3]"),
+    OutputFile("X_sideband.npy", "test events of the sideband", "[n, d + 3]"),
+    OutputFile("y_train.npy and so on", "the column data (1) or sample (0) of every X", "[n]", "y_*.npy"),
+    OutputFile("columns.json", "name, axis label, unit and formula of m_JJ and the features; copied from stage 1, or latent"),
+    OutputFile("data_vs_samples.png", "training data against background, in m_JJ and every feature"),
+)
 
 
 @dataclass(frozen=True)
@@ -201,6 +215,6 @@ def latent_folders(folder: Path) -> list[Path]:
     return [folder, *itertools.takewhile(lambda each: (each / "X_train.npy").is_file(), further)]
 
 
-def in_all_spaces(*patterns: str) -> tuple[str, ...]:
+def in_all_spaces(*files: OutputFile) -> tuple[str, ...]:
     """Patterns of files in the run's folder and those of its further latent spaces."""
-    return tuple(f"{folder}{pattern}" for folder in ("", "latent_[0-9]*/") for pattern in patterns)
+    return tuple(f"{folder}{pattern}" for folder in ("", "latent_[0-9]*/") for pattern in patterns(files))

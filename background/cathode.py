@@ -40,9 +40,11 @@ class Cathode(ClassifierMode):
 
     def build(self, source: EventSource, options: ArraysOptions) -> Iterator[ClassifierArrays]:
         data = source.signal_region(separate_val_set=options.separate_val_set)
-        samples = self.samples(source, options, data[0])
         rng = source.rng("sharing out the background")
-        yield mix(data, share_out(samples, *map(len, data), options.oversampling, rng), source, options)
+        # No variable holds the samples: a generator's would live as long as what it yields is worked on.
+        yield mix(
+            data, share_out(self.samples(source, options, data[0]), *map(len, data), options.oversampling, rng), source, options
+        )
 
     def samples(self, source: EventSource, options: ArraysOptions, train: Events) -> Events:
         """Background events of the signal region."""

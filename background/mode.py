@@ -10,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 
 from background.arrays import ClassifierArrays
-from background.options import ArraysOptions, LearningOptions, ModeOptions
+from background.options import NOT_FOR_ALL, ArraysOptions, LearningOptions, ModeOptions
 from background.registry import MODES
 from background.weights import balanced
 from common.errors import InputError
@@ -18,12 +18,6 @@ from events.regions import EXTRA_SIGNAL, EXTRA_SIGNAL_IN_ONE, SIDEBAND, SIGNAL_R
 from events.view import Events
 
 logger = logging.getLogger(__name__)
-
-# Options of stage 3 that only some modes have a use for.
-NOT_FOR_ALL = (
-    "ANODE_models", "model_file_name", "DE_dir", "no_logit_trained", "n_samples", "realistic_conditional", "KDE_bandwidth",
-    "external_samples", "n_latent_epochs", "extra_bkg", "oversampling", "no_logit",
-)  # fmt: skip
 
 
 class Mode(ABC):

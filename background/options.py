@@ -72,7 +72,9 @@ class ArraysOptions(DensityUseOptions, SplitOptions, ExtraSignalOptions, EventOp
     realistic_conditional: bool = option(
         False, "sample m_JJ from a kernel density estimate of the SR training masses instead of uniformly"
     )
-    KDE_bandwidth: float = option(0.01, "width of its Gaussian kernel, in logit(m_JJ scaled to (0, 1))", check=positive)
+    KDE_bandwidth: float = option(
+        0.01, "width of that estimate's Gaussian kernel, in logit(m_JJ scaled to (0, 1))", check=positive
+    )
     oversampling: bool = option(
         False, "use all samples, split between training and validation as the data are; otherwise as many as data"
     )
@@ -90,13 +92,19 @@ class ArraysOptions(DensityUseOptions, SplitOptions, ExtraSignalOptions, EventOp
     )
     n_latent_epochs: int = option(
         1,
-        "LaCATHODE: epochs of the density estimator used as latent spaces, of lowest validation loss; the scores are averaged",
-        unit="epochs",
+        "LaCATHODE: so many epochs of the density estimator, those of lowest validation loss, are latent spaces; scores are averaged",
         check=positive,
     )
     extra_bkg: bool = option(
         False, "idealized_AD and supervised: take the background from innerdata_extrabkg_*.npy, not from the SR data themselves"
     )
+
+
+# Those of `ArraysOptions` that only some modes have a use for; they say so in `uses`.
+NOT_FOR_ALL = (
+    "ANODE_models", "model_file_name", "DE_dir", "no_logit_trained", "n_samples", "realistic_conditional", "KDE_bandwidth",
+    "external_samples", "n_latent_epochs", "extra_bkg", "oversampling", "no_logit",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,8 +11,7 @@ from scipy.special import expit, logit
 
 from common.errors import InputError
 from common.files import load_array
-from events.reading import drop_nan_rows
-from events.view import SAMPLE_LABEL, Events
+from events.view import SAMPLE_LABEL, Events, drop_nan_rows
 from models.density import FeatureDensity
 
 logger = logging.getLogger(__name__)

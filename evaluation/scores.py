@@ -7,16 +7,48 @@ from pathlib import Path
 
 import numpy as np
 
+from common.contract import OutputFile
 from common.errors import InputError
 from common.files import load_array, save_array
-from events.reading import drop_nan_rows
-from events.view import Events
+from events.view import Events, drop_nan_rows
 from models.training.epochs import best_epochs, mean_over_epochs
 
 N_BEST_EPOCHS = 10
-EVALUATED = ("result_SIC.png", "sculpting.png", "sculpting.json")  # written from the scores of a run
-SCORE_FILES = ("loss_matris.npy", "val_loss_matris.npy", "preds_matris*.npy", "my_classifier_epoch_[0-9]*.par",
-               "my_classifier_estimator*", "classifier_losses_run_*.png", *EVALUATED)  # fmt: skip
+EVALUATION_FILES = (
+    OutputFile("result_SIC.png", "ROC and SIC"),
+    OutputFile("sculpting.png", "mass spectra of the background before and after cuts on the score"),
+    OutputFile("sculpting.json", "χ²/ndf, p-value and Jensen-Shannon divergence (nats) of these cuts"),
+)
+SCORE_FILES = (
+    OutputFile(
+        "loss_matris.npy, val_loss_matris.npy",
+        "training and validation loss (cross-entropy, nats); column E is after epoch E, NaN where the run was done already",
+        "[n_runs, epochs]",
+        "*loss_matris.npy",
+    ),
+    OutputFile(
+        "preds_matris.npy",
+        "scores of the test data (0 to 1, higher is more signal-like); n_kept is 1 with `--save_model`, else the number of epochs",
+        "[n_runs, n_kept, n_test]",
+    ),
+    OutputFile("preds_matris_extrasig.npy", "scores of the extra signal", "[n_runs, n_kept, n_extrasig]"),
+    OutputFile(
+        "preds_matris_sideband.npy",
+        "scores of the test sideband, averaged over every run's 10 best epochs",
+        "[n_runs, 1, n_sideband]",
+    ),
+    OutputFile(
+        "my_classifier_epoch_E.par",
+        "with `--save_model`: weights of all runs after those epochs that were averaged (a PyTorch state dict)",
+        pattern="my_classifier_epoch_[0-9]*.par",
+    ),
+    OutputFile(
+        "my_classifier_estimator.json",
+        "with `--save_model`: class and hyperparameters of the classifier, and every run's epochs, best first",
+        pattern="my_classifier_estimator*",
+    ),
+    OutputFile("classifier_losses_run_R.png", "losses of one run against the epoch", pattern="classifier_losses_run_[0-9]*.png"),
+)
 
 
 def minimum_val_loss_model_evaluation(
@@ -59,7 +91,7 @@ def load_events_and_scores(
     """
     path = Path(data_dir) / f"{events}.npy"
     found = Events(drop_nan_rows(load_array(path), path), mixed=True)
-    found = found[found.is_data]
+    found = found if found.is_data.all() else found[found.is_data]
     scores = minimum_val_loss_model_evaluation(preds_dir, n_ensemble_epochs, predictions)
     if scores.shape[1] != len(found):
         raise InputError(f"{preds_dir}/{predictions}.npy: {scores.shape[1]} events, but {path} has {len(found)} data")

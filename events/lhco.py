@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from common.errors import InputError
 from events.features import BASELINE, JET_COLUMNS, features_from_jets
-from events.reading import drop_nan_rows
+from events.view import drop_nan_rows
 
 logger = logging.getLogger(__name__)
 

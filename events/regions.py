@@ -15,8 +15,7 @@ from common.seeds import make_rng
 from events.columns import FILE as COLUMNS_FILE
 from events.columns import Columns
 from events.options import EventOptions
-from events.reading import load_events, n_features_in
-from events.view import Events
+from events.view import Events, load_events, n_features_in
 
 logger = logging.getLogger(__name__)
 
@@ -243,4 +242,4 @@ class EventSource:
         inside = self._inside(events.m)
         if not inside.all():
             logger.info("%d of %d events lie outside the signal region and are left out", len(inside) - inside.sum(), len(inside))
-        return events[inside]
+        return events if inside.all() else events[inside]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from common.contract import OutputFile
 from common.errors import InputError
 from common.seeds import make_rng
 from events.features import BASELINE
@@ -27,6 +28,31 @@ PAPER_TEST_BACKGROUND = (40_000, 300_000)  # into innerdata_test and into innerd
 PAPER_EXTRA_SIGNAL, PAPER_TEST_SIGNAL = 70_000, 20_000
 # Without a file of extra background the signal region's own is shared out: this part stays data, the rest becomes the extra background.
 DATA_SHARE_WITHOUT_EXTRA = 0.5
+
+SEPARATED_FILES = (
+    OutputFile(
+        "outerdata_train.npy, outerdata_test.npy",
+        "SB data for training and validation: m_JJ (TeV), features, label (1 signal, 0 background); so all ten files",
+        "[n, 2 + d]",
+        "outerdata_*.npy",
+    ),
+    OutputFile(
+        "innerdata_train.npy, innerdata_val.npy", "SR data for training and validation", "[n, 2 + d]", "innerdata_[tv][ra]*.npy"
+    ),
+    OutputFile("innerdata_test.npy", "test events of the SR: extra background and extra signal", "[n, 2 + d]"),
+    OutputFile("innerdata_extrabkg_test.npy", "more extra background for the test; may hold no event", "[n, 2 + d]"),
+    OutputFile(
+        "innerdata_extrasig_train.npy, innerdata_extrasig_val.npy", "extra SR signal", "[n, 2 + d]", "innerdata_extrasig*.npy"
+    ),
+    OutputFile(
+        "innerdata_extrabkg_train.npy, innerdata_extrabkg_val.npy",
+        "extra SR background",
+        "[n, 2 + d]",
+        "innerdata_extrabkg_[tv][ra]*.npy",
+    ),
+    OutputFile("columns.json", "name, axis label, unit and formula of m_JJ and the features"),
+    OutputFile("mjj_spectrum.png", "m_JJ of the data, with SR and SB"),
+)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from common.contract import OutputFile
 from common.errors import InputError
 from common.files import load_json, save_arrays, save_json
 from models.ensembles import EnsembleModel
@@ -21,6 +22,28 @@ from models.scalers import ExtPipeline, make_scaler, scaler_from_dict, scaler_to
 
 logger = logging.getLogger(__name__)
 
+DENSITY_FILES = (
+    OutputFile(
+        "NAME_epoch_E.par",
+        "weights after every epoch that did not diverge (a PyTorch state dict)",
+        pattern="NAME_epoch_[0-9]*.par",
+    ),
+    OutputFile(
+        "NAME_estimator.json",
+        "class and hyperparameters of the estimator, and its epochs, best first: `load_density(folder, name)` needs no YAML",
+        pattern="NAME_estimator*",
+    ),
+    OutputFile(
+        "NAME_train_losses.npy, NAME_val_losses.npy",
+        "mean -log p(x|m) (nats) of the logit-transformed, standardized features; index 0 is before training, index E + 1 after epoch E",
+        "[epochs + 1]",
+        "NAME_[tv][ra]*_losses.npy",
+    ),
+    OutputFile(
+        "NAME_preprocessing.json", "range, mean and width of the training features, and how these were made (names, shift)"
+    ),
+    OutputFile("NAME_losses.png", "both losses against the epoch"),
+)
 EPOCH_FILE = re.compile(r"(?P<name>.+)_epoch_(?P<epoch>\d+)\.par")
 
 

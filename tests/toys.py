@@ -23,32 +23,32 @@ def toy_background(n: int, rng: np.random.Generator, m: np.ndarray | None = None
     return np.column_stack([m, x, np.zeros(n)]).astype(np.float32)
 
 
-def toy_signal(n: int, rng: np.random.Generator) -> np.ndarray:
-    """Events [n, 6]: a resonance of 3.5 TeV that sits in a corner of the features, label 1."""
-    m = np.clip(rng.normal(3.5, 0.05, n), 3.31, 3.69)
+def toy_signal(n: int, rng: np.random.Generator, sr: tuple[float, float] = SR) -> np.ndarray:
+    """Events [n, 6]: a resonance in the middle of the SR that sits in a corner of the features, label 1."""
+    m = np.clip(rng.normal(np.mean(sr), 0.05, n), sr[0] + 0.01, sr[1] - 0.01)
     x = rng.normal(size=(n, 4)) * [0.01, 0.03, 0.03, 0.03] + [0.35, 0.65, 0.35, 0.35]
     return np.column_stack([m, x, np.ones(n)]).astype(np.float32)
 
 
-def write_toy(folder: Path, seed: int = 0, n_sr: int = 1500, n_signal: int = 60) -> Path:
+def write_toy(folder: Path, seed: int = 0, n_sr: int = 1500, n_signal: int = 60, sr: tuple[float, float] = SR) -> Path:
     """All ten files of stage 1."""
     rng = np.random.default_rng(seed)
     folder.mkdir(parents=True, exist_ok=True)
 
     def inner(n: int, n_sig: int) -> np.ndarray:
-        background = toy_background(n, rng, rng.uniform(3.301, 3.699, n))
-        return rng.permutation(np.concatenate([background, toy_signal(n_sig, rng)]))
+        background = toy_background(n, rng, rng.uniform(sr[0] + 0.001, sr[1] - 0.001, n))
+        return rng.permutation(np.concatenate([background, toy_signal(n_sig, rng, sr)]))
 
     sideband = toy_background(9000, rng)
-    sideband = sideband[(sideband[:, 0] < SR[0]) | (sideband[:, 0] > SR[1])]
+    sideband = sideband[(sideband[:, 0] < sr[0]) | (sideband[:, 0] > sr[1])]
     files = {
         "outerdata_train": sideband[:4000],
         "outerdata_test": sideband[4000:],
         "innerdata_train": inner(n_sr, n_signal),
         "innerdata_val": inner(n_sr, n_signal),
         "innerdata_test": inner(1000, 300),
-        "innerdata_extrasig_train": toy_signal(300, rng),
-        "innerdata_extrasig_val": toy_signal(300, rng),
+        "innerdata_extrasig_train": toy_signal(300, rng, sr),
+        "innerdata_extrasig_val": toy_signal(300, rng, sr),
         "innerdata_extrabkg_train": inner(n_sr, 0),
         "innerdata_extrabkg_val": inner(n_sr, 0),
         "innerdata_extrabkg_test": inner(200, 0),

@@ -7,7 +7,8 @@ import pytest
 from toys import event_source
 
 from background.arrays import ClassifierArrays
-from background.mode import NOT_FOR_ALL, ClassifierMode
+from background.mode import ClassifierMode
+from background.options import NOT_FOR_ALL
 from background.registry import MODES
 from events.view import Events
 

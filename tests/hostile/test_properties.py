@@ -22,9 +22,8 @@ from common.errors import InputError
 from common.files import load_array, load_json, save_array, save_json
 from events.columns import Columns
 from events.lhco import read_lhco_file
-from events.reading import load_events
 from events.regions import FeatureShift
-from events.view import DATA, Events
+from events.view import DATA, Events, load_events
 from models.density import DensityPreprocessing
 from models.flow import ConditionalNormalizingFlow
 from models.registry import DENSITIES

@@ -61,7 +61,7 @@ def test_records_say_how_results_were_obtained(analysis, toy_copy, tmp_path):
     assert density["start"] <= density["end"]
     written = {path.name for path in (tmp_path / "out").iterdir()} - {"STAGE.json"}
     assert set().union(*(record["outputs"] for record in records.values())) == written
-    assert evaluation["options"] == {"mode": "CATHODE"}
+    assert evaluation["options"]["mode"] == "CATHODE"
     assert evaluation["results"]["max_sic"] > 1
     assert density["command"]
     assert {"X_train.npy", "X_test.npy"} <= arrays["outputs"].keys()

@@ -1,0 +1,165 @@
+"""README and docs: tables are those of the code, commands run, links and names lead somewhere."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from toys import ROOT, toy_background, write_toy
+
+from common.contract import patterns
+from common.options import make_parser
+from run_data_preparation_LHCORD import Options
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *ROOT.glob("*/README.md")]
+BLOCK = re.compile(r"^ *```(bash|python)\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
+# What cannot be done here: it fetches, installs, or is tested elsewhere.
+ELSEWHERE = ("make", "wget", "pip", "jupyter", "source")
+SMALL = {
+    "run_all": ["--DE_epochs", "2", "--DE_batch_size", "512", "--cf_epochs", "2", "--cf_n_runs", "1", "--cf_n_samples", "2000"],
+    "run_ANODE_training": ["--epochs", "2", "--batch_size", "512"],
+    "run_classifier_data_creation": ["--n_samples", "2000"],
+    "run_classifier_training": ["--epochs", "2", "--n_runs", "1"],
+}
+
+
+@pytest.fixture(scope="module")
+def tables():
+    """The script that makes the tables."""
+    spec = importlib.util.spec_from_file_location("make_tables", ROOT / "docs" / "make_tables.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def commands(page: Path) -> list[str]:
+    """The commands in a page; of a loop, the first turn."""
+    found = []
+    for text in (text for kind, text in BLOCK.findall(page.read_text()) if kind == "bash"):
+        text = text.replace("\\\n", " ").replace("$(seq 1 10)", "1").replace("; do", "")
+        values = dict(re.findall(r"for (\w+) in (\S+)", text)) | dict(re.findall(r"^ *(name)=(\S+)", text, re.MULTILINE))
+        for _ in range(2):  # the name is made of the other values
+            text = re.sub(r"\$\{?(\w+)\}?", lambda m, v=values: v.get(m[1], m[0]), text)
+        command = ""
+        for line in text.splitlines():
+            command += line + "\n"
+            if command.count("'") % 2 == 0:  # else it goes on
+                found.append(command.strip())
+                command = ""
+    return [line for line in found if line and not re.match(r"#|for |done|name=", line)]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_tables_are_current(page, tables):
+    assert tables.current(page) == page.read_text(), "make docs"
+    if page.name == "README.md" and page.parent == ROOT:
+        assert page.stat().st_size <= 8000
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+        assert target.startswith("https://") or (page.parent / target).exists(), target
+
+
+def test_every_module_has_a_place_in_the_development_page():
+    page = (ROOT / "docs" / "development.md").read_text()
+    for room in ("common", "models", "events", "background", "evaluation", "plots", "workflow"):
+        rows = page[page.index(f"| `{room}/` |") :].split("\n\n")[0].split("\n| `")[0]
+        for path in (ROOT / room).rglob("*.py"):
+            name = path.relative_to(ROOT / room).as_posix()
+            assert f"`{name}`" in rows or name.endswith("__init__.py"), path
+        for name in re.findall(r"`([\w/]+\.py)`", rows):
+            assert (ROOT / room / name).is_file(), name
+
+
+def test_the_way_of_an_event_exists():
+    page = (ROOT / "docs" / "development.md").read_text()
+    steps = re.findall(r"^\d+\. `([\w.]+)` in `([\w/]+\.py)`", page, re.MULTILINE)
+    assert 10 <= len(steps) <= 15
+    assert len({file for _, file in steps}) <= 8
+    for name, file in steps:
+        thing = importlib.import_module(file.removesuffix(".py").replace("/", "."))
+        for part in name.split("."):
+            thing = getattr(thing, part)
+
+
+def test_the_file_table_has_what_a_run_writes(tables, toy_dir, small_configs, tmp_path, run):
+    run("run_all", *small_configs, "--cf_save_model", data_dir=toy_dir, save_dir=tmp_path, mode="CATHODE")
+    known = [pattern for stage in ("2", "3", "4", "run_all") for pattern in patterns(tables.FILES[stage])]
+    known = [pattern.replace("NAME", "my_ANODE_model") for pattern in known]
+    written = {path for path in tmp_path.iterdir() if path.name != "STAGE.json"}
+    assert written == {path for pattern in known for path in tmp_path.glob(pattern)}
+    absent = [pattern for pattern in known if not list(tmp_path.glob(pattern))]
+    assert absent == ["columns.json"], "the toy events have no names"
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory):
+    """A folder with everything that the commands in the pages read."""
+    folder = tmp_path_factory.mktemp("workplace")
+    for name in ("separated_data", "separated_data_deltaR", "my_samples"):
+        write_toy(folder / name, n_sr=250)
+    rng = np.random.default_rng(0)
+    np.save(folder / "my_samples.npy", toy_background(2000, rng, rng.uniform(3.3, 3.7, 2000))[:, :-1])
+    for path in ROOT.glob("*.yml"):
+        shutil.copy(path, folder)
+    (folder / "DE_MAF_published.yml").write_text("num_blocks: 2\nnum_hidden: 8\n")
+    for name in ("sample_data", "demos"):
+        (folder / name).symlink_to(ROOT / name)
+    sample = ROOT / "sample_data"
+    (folder / "events_anomalydetection_v2.features.h5").symlink_to(sample / "events.features.h5")
+    extra = "events_anomalydetection_qcd_extra_inneronly_features.h5"
+    (folder / extra).symlink_to(sample / "extra_inneronly.features.h5")
+    return folder
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.parent.name not in ("benchmarks",)],
+                         ids=lambda page: page.relative_to(ROOT).as_posix())  # fmt: skip
+def test_commands_run(page, workplace, run, monkeypatch):
+    """As they stand, with fewer epochs, runs and samples; what needs a network or is tested elsewhere is left out."""
+    monkeypatch.chdir(workplace)
+    for line in commands(page):
+        program, *argv = shlex.split(line, comments=True)
+        if program in ELSEWHERE:
+            continue
+        assert program == "python", line
+        script = Path(argv[0]).stem
+        if argv[0] == "-c":
+            exec(compile(argv[1], str(page), "exec"), {})
+        elif script in SMALL or script == "run_data_preparation_LHCORD":
+            run(script, *argv[1:], *SMALL.get(script, []))
+            if script == "run_data_preparation_LHCORD":  # the next command is quicker with fewer events
+                parsed = vars(make_parser("", Options).parse_args(argv[1:]))
+                shutil.rmtree(parsed["outdir"])
+                write_toy(Path(parsed["outdir"]), n_sr=250, sr=(parsed["SR_min"], parsed["SR_max"]))
+        else:
+            assert (ROOT / argv[0]).is_file(), line
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if "```python" in page.read_text()], ids=lambda page: page.relative_to(ROOT).as_posix()
+)
+def test_python_runs(page, workplace, run, monkeypatch):
+    """The examples, on toy events and for one epoch."""
+    blocks = [text for kind, text in BLOCK.findall(page.read_text()) if kind == "python"]
+    monkeypatch.chdir(workplace)
+    for mode in ("CATHODE", "CWoLa"):
+        if page.stem in ("README", "evaluation", "estimators") and not Path(f"{mode}_results/preds_matris.npy").exists():
+            run("run_all", *SMALL["run_all"], "--cf_save_model", mode=mode, data_dir="separated_data", save_dir=f"{mode}_results")
+    rng = np.random.default_rng(0)
+    names = {"np": np}
+    for suffix in ("sideband", "data", ""):
+        m = rng.uniform(3.3, 3.7, (600, 1))
+        names |= {f"m_{suffix}".rstrip("_"): m, f"X_{suffix}".rstrip("_"): rng.uniform(0.2, 0.8, (600, 5)) + 0.01 * m}
+    for text in blocks:
+        if "load_density(" in text:
+            names |= {"X": names["X"][:, :4]}
+        exec(compile(text.replace("epochs=20", "epochs=1").replace("100_000", "500"), str(page), "exec"), names)
+    plt.close("all")
