@@ -46,23 +46,21 @@ class Mode(ABC):
         return self.densities
 
     def check(self, source: EventSource, options: ArraysOptions) -> None:
-        """Whether the events that it needs are there.
+        """Refuse a folder without the events that it needs.
 
         Raises
         ------
         InputError
-            If not.
         """
         source.signal_region(separate_val_set=options.separate_val_set)
         self.check_options(options)
 
     def check_options(self, options: ArraysOptions) -> None:
-        """Whether what was asked for makes sense in this mode.
+        """Refuse options that make no sense in this mode.
 
         Raises
         ------
         InputError
-            If not.
         """
         if options.external_samples:
             raise InputError(f"{options.flag('external_samples')} replaces the density estimator of the CATHODE mode, no other")
@@ -105,12 +103,11 @@ class ClassifierMode(Mode):
         return balanced(target, {1: 0.5, 0: 0.5}) if options.use_class_weights else np.ones(len(events))
 
     def check_weights(self, options: LearningOptions, sr_range: tuple[float, float]) -> None:
-        """Whether events can be weighted in this way.
+        """Refuse options with which events cannot be weighted.
 
         Raises
         ------
         InputError
-            If not.
         """
 
     def training_sets(
