@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from background.options import DensityUseOptions
 from common.options import option
 from common.script import run_script
-from events.options import EventOptions, ExtraSignalOptions
+from events.options import ExtraSignalOptions
 
 if TYPE_CHECKING:
     from workflow.stage import Stage
@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(DensityUseOptions, ExtraSignalOptions, EventOptions):
+class Options(DensityUseOptions, ExtraSignalOptions):
     """Options of ANODE's last stage."""
 
     savedir: Path = option(Path("ANODE_results"), "folder for the ratios", metavar="DIR", chained_as=None, recorded=False)
@@ -76,7 +76,7 @@ def stage(options: Options) -> Stage:
 
     return Stage(
         "likelihood_ratios",
-        options.savedir,
+        options.results_folder,
         options,
         inputs,
         in_all_spaces(*ARRAY_FILES, *SCORE_FILES, *EVALUATION_FILES),

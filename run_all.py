@@ -55,7 +55,7 @@ class Options(ResumableOptions):
     cf_seed: int | None = option(
         None, "random seed of the classifier and its arrays", check=not_negative, default_text="that of --seed"
     )
-    DE_skip: bool = option(False, "use the density estimator that is there already; so does --DE_dir")
+    DE_skip: bool = option(False, "use the density estimator that is in the folder already; --DE_dir implies it")
     cf_skip_create: bool = option(
         False, "use the classifier arrays that are in --save_dir already; no density estimator is needed then"
     )
@@ -93,11 +93,11 @@ def in_folder(options: Options, save_dir: Path) -> Options:
 
     seed = choose_seed(options.seed, save_dir)
 
-    def of_stages(name: str, given: int | None) -> int:
-        wanted = given if given is not None else options.seed if options.seed is not None else recorded_seed(save_dir, name)
+    def of_stages(given: int | None, *names: str) -> int:
+        wanted = given if given is not None else options.seed if options.seed is not None else recorded_seed(save_dir, *names)
         return seed if wanted is None else wanted
 
-    density_seed, seeds = of_stages("density", options.DE_seed), {"seed": of_stages("classifier", options.cf_seed)}
+    density_seed, seeds = of_stages(options.DE_seed, "density"), {"seed": of_stages(options.cf_seed, "classifier", "likelihood")}
     return replace(
         options,
         seed=seed,

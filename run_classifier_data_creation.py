@@ -60,7 +60,7 @@ def stage(options: Options) -> Stage:
 
     return Stage(
         "classifier_arrays",
-        options.savedir,
+        options.results_folder,
         options,
         inputs,
         in_all_spaces(*ARRAY_FILES),

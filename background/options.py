@@ -37,8 +37,8 @@ class DensityNameOptions(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DensityUseOptions(DensityNameOptions):
-    """Which trained density estimator is used, and where the results go."""
+class DensityUseOptions(DensityNameOptions, EventOptions):
+    """Which trained density estimator is used on which events, and where the results go."""
 
     savedir: Path = option(SAVEDIR, "folder for what is written", metavar="DIR", chained_as=None, recorded=False)
     DE_dir: Path | None = option(
@@ -51,13 +51,26 @@ class DensityUseOptions(DensityNameOptions):
     )
 
     @property
+    def results_folder(self) -> Path:
+        """Where the results go.
+
+        Raises
+        ------
+        InputError
+            If the separated events are there, whose columns.json would be replaced.
+        """
+        if self.savedir.resolve() == self.data_dir.resolve():
+            raise InputError(f"{self.savedir}: the separated events are there; the results need a folder of their own")
+        return self.savedir
+
+    @property
     def density_folder(self) -> Path:
         """Where the density estimator is."""
         return self.savedir if self.DE_dir is None else self.DE_dir
 
 
 @dataclass(frozen=True, kw_only=True)
-class ArraysOptions(DensityUseOptions, SplitOptions, ExtraSignalOptions, EventOptions, ModeOptions):
+class ArraysOptions(DensityUseOptions, SplitOptions, ExtraSignalOptions, ModeOptions):
     """Options of stage 3; which of them a mode has a use for, it says itself (`ClassifierMode.uses`)."""
 
     ANODE_models: tuple[Path, ...] = option(

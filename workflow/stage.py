@@ -105,10 +105,12 @@ class Stage:
         )
 
 
-def recorded_seed(folder: Path, stages: str = "") -> int | None:
-    """The seed with which results of stages, whose names begin so, were begun in a folder, as far as they say."""
-    begun = (interrupted(path) for path in sorted(Path(folder).glob(f"{UNFINISHED}{stages}*")))
-    done = (record for name, record in read_records(folder).items() if name.startswith(stages))
+def recorded_seed(folder: Path, *stages: str) -> int | None:
+    """The seed with which results of stages, or of those whose names begin so, were begun in a folder, as far as they say."""
+    wanted = tuple(stages) or ("",)
+    unfinished = (path for path in sorted(Path(folder).glob(f"{UNFINISHED}*")))
+    begun = (interrupted(path) for path in unfinished if path.name.removeprefix(UNFINISHED).startswith(wanted))
+    done = (record for name, record in read_records(folder).items() if name.startswith(wanted))
     for record in (*filter(None, begun), *done):
         seed = record["options"].get("seed")
         if isinstance(seed, int) and seed >= 0:

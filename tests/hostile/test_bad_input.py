@@ -248,6 +248,17 @@ def test_save_dir_that_cannot_be_written(fails, toy_copy, small_configs, tmp_pat
         assert f"{folder}: this folder cannot be made" in line
 
 
+def test_results_in_the_folder_of_the_events(fails, toy_copy, small_configs):
+    """Their columns.json would be replaced."""
+    for script, flag in (
+        ("run_all", "save_dir"),
+        ("run_classifier_data_creation", "savedir"),
+        ("run_ANODE_evaluation", "savedir"),
+    ):
+        line = fails(script, *(small_configs if script == "run_all" else ()), **{"data_dir": toy_copy, flag: toy_copy})
+        assert "the results need a folder of their own" in line
+
+
 def test_samples_made_elsewhere(run_all, tmp_path):
     path = tmp_path / "samples.npy"
     for array, fault in (
