@@ -34,8 +34,9 @@ from evaluation.curves import (
     sic_curve,
     tprs_fprs_sics,
 )
-from evaluation.scores import EVALUATION_FILES, N_BEST_EPOCHS, minimum_val_loss_model_evaluation, signal_to_background
+from evaluation.scores import EVALUATION_FILES, minimum_val_loss_model_evaluation, signal_to_background
 from evaluation.sculpting import Sculpting, background_sculpting, sculpting_of_folders
+from models.training.epochs import N_BEST_EPOCHS
 from plots import sculpting as sculpting_figure
 from plots.performance import plot_roc_and_sic, roc_and_sic
 from plots.style import save

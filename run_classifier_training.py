@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-NAME, N_BEST_EPOCHS = "my_classifier", 10
+NAME = "my_classifier"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,6 +112,7 @@ def _train(options: Options, hyperparameters: dict[str, Any], arrays: Classifier
     from common.seeds import make_seed
     from models.arrays import no_gpu
     from models.training.checkpoints import CHECKPOINT, Checkpoint
+    from models.training.epochs import N_BEST_EPOCHS
     from plots import losses as figures
     from plots.style import save
 

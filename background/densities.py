@@ -7,7 +7,6 @@ from common.errors import InputError
 from events.regions import EventSource
 from models.density import FeatureDensity, StoredDensity
 
-N_BEST = 10  # epochs of lowest validation loss that are mixed
 SUFFIXES = {"sideband": "", "signal_region": "_inner"}
 
 
@@ -42,4 +41,4 @@ def load_densities(
     options: DensityUseOptions, source: EventSource, *regions: str, no_gpu: bool = False
 ) -> tuple[FeatureDensity, ...]:
     """The densities of regions, each mixed of its best epochs."""
-    return tuple(checked_density(options, source, region).load(N_BEST, no_gpu=no_gpu) for region in regions)
+    return tuple(checked_density(options, source, region).load(no_gpu=no_gpu) for region in regions)

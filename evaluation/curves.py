@@ -14,7 +14,7 @@ from sklearn.metrics import roc_auc_score, roc_curve
 from common.errors import InputError
 
 MAX_RELATIVE_ERROR = 0.2
-MIN_BACKGROUND = 25  # events that pass, for that error
+MIN_BACKGROUND = round(MAX_RELATIVE_ERROR**-2)  # events that pass, for that error: 25
 TPR_GRID = np.linspace(0, 1, 1001)[1:]
 
 

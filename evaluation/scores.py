@@ -11,9 +11,8 @@ from common.contract import OutputFile
 from common.errors import InputError
 from common.files import load_array, save_array
 from events.view import Events, drop_nan_rows
-from models.training.epochs import best_epochs, mean_over_epochs
+from models.training.epochs import N_BEST_EPOCHS, best_epochs, mean_over_epochs
 
-N_BEST_EPOCHS = 10
 EVALUATION_FILES = (
     OutputFile("result_SIC.png", "ROC and SIC"),
     OutputFile("sculpting.png", "mass spectra of the background before and after cuts on the score"),

@@ -13,7 +13,7 @@ from toys import ROOT
 
 from common.options import flags, make_parser
 
-FLOORS = {"common": 0, "models": 1, "events": 2, "background": 3, "evaluation": 3, "search": 4, "plots": 4, "workflow": 5,
+FLOORS = {"common": 0, "models": 1, "events": 2, "background": 3, "evaluation": 3, "plots": 4, "workflow": 5,
           "sk_cathode": 5, "data_handler": 6, "evaluation_utils": 6}  # fmt: skip
 STAGES = ("run_ANODE_evaluation", "run_ANODE_training", "run_classifier_data_creation", "run_classifier_training",
           "run_data_preparation_LHCORD")  # fmt: skip

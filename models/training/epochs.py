@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+N_BEST_EPOCHS = 10  # of a density, that are mixed; of a classifier, whose scores are averaged
 DIVERGED = 1.0  # nats above the loss before training that no training in order reaches
 
 
-def best_epochs(val_losses: np.ndarray, n_best: int | None = 10, ceiling: float = np.inf) -> np.ndarray:
+def best_epochs(val_losses: np.ndarray, n_best: int | None = N_BEST_EPOCHS, ceiling: float = np.inf) -> np.ndarray:
     """Numbers of the epochs of lowest validation loss, best first.
 
     Where fewer than `n_best` are usable, all of them are used and the log says so.
