@@ -52,14 +52,13 @@ def stage(options: Options) -> Stage:
     from models.arrays import no_gpu
     from workflow.stage import Stage
 
-    source = EventSource(options)
-
     def inputs() -> list[Path]:
         extra = () if options.no_extra_signal else (EXTRA_SIGNAL, EXTRA_SIGNAL_IN_ONE)
         trained = [path for region in MODE.densities for path in stored_density(options, region).files()]
-        return [*source.paths(TEST_FILES, *extra), *trained]
+        return [*EventSource(options).paths(TEST_FILES, *extra), *trained]
 
     def work(folder: Path) -> dict[str, Any]:
+        source = EventSource(options)
         extra_signal = None if options.no_extra_signal else source.extra_signal()
         tested = {"test": source.test()} | ({} if extra_signal is None else {"extrasig": Events.joined(*extra_signal)})
         outer, inner = load_densities(options, source, *MODE.densities, no_gpu=no_gpu(options.device))

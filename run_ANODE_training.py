@@ -78,9 +78,10 @@ def stage(options: Options) -> Stage:
     from workflow.stage import Stage
 
     name = density_name(options.model_file_name, "signal_region" if options.inner_model else "sideband")
-    hyperparameters, source = DENSITIES.hyperparameters(options.model, options.config_file), EventSource(options)
+    hyperparameters = DENSITIES.hyperparameters(options.model, options.config_file)
 
     def work(folder: Path) -> dict[str, Any]:
+        source = EventSource(options)  # read anew in every stage, so that the memory is free for the next one
         split = {"separate_val_set": options.separate_val_set}
         train, val = source.signal_region(**split) if options.inner_model else source.sideband()
         preprocessing = DensityPreprocessing.fit(
@@ -103,7 +104,7 @@ def stage(options: Options) -> Stage:
         f"density_estimator {name}",
         options.savedir,
         options,
-        lambda: source.paths(SIGNAL_REGION if options.inner_model else SIDEBAND),
+        lambda: EventSource(options).paths(SIGNAL_REGION if options.inner_model else SIDEBAND),
         tuple(pattern.replace("NAME", glob.escape(name)) for pattern in patterns(DENSITY_FILES)),
         work,
         hyperparameters=hyperparameters,

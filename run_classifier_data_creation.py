@@ -40,17 +40,17 @@ def stage(options: Options) -> Stage:
     from plots.style import save
     from workflow.stage import Stage
 
-    mode, source = classifier_mode(options), EventSource(options)
+    mode = classifier_mode(options)
     mode.check_options(options)
     densities = mode.densities_for(options)
 
     def inputs() -> list[Path]:
         trained = [path for region in densities for path in stored_density(options, region).files()]
-        return [*source.paths(*mode.files(options)), *trained, *options.external_samples]
+        return [*EventSource(options).paths(*mode.files(options)), *trained, *options.external_samples]
 
     def work(folder: Path) -> dict[str, Any]:
         counts = {}
-        for number, arrays in enumerate(mode.build(source, options)):
+        for number, arrays in enumerate(mode.build(EventSource(options), options)):
             space, train = writable_folder(latent_folder(folder, number)), arrays.train
             data, background = train[train.is_data].m_and_x, train[~train.is_data].m_and_x
             save(data_against_samples(data, background, arrays.columns.axes, mode.class_names), space / "data_vs_samples.png")
