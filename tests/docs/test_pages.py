@@ -17,7 +17,7 @@ from common.contract import patterns
 from common.options import make_parser
 from run_data_preparation_LHCORD import Options
 
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *ROOT.glob("*/README.md")]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *ROOT.glob("[a-z]*/README.md")]
 BLOCK = re.compile(r"^ *```(bash|python)\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
 # What cannot be done here: it fetches, installs, or is tested elsewhere.
 ELSEWHERE = ("make", "wget", "pip", "jupyter", "source")
