@@ -7,6 +7,7 @@ operations on it, however many layers there are, and a checkpoint is a handful o
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,9 @@ from common.errors import InputError
 ALIGNMENT = 16  # floats; every weight begins on a cache line
 MAX_ROLLBACKS = 5
 WARM_UP = 0.2  # share of a one-cycle schedule in which the learning rate rises
+FIRST_RATE, LAST_RATE = 1 / 25, 1 / 25e4  # of a one-cycle schedule, in units of the highest
+BETAS, EPSILON = (0.9, 0.999), 1e-8  # of Adam
+BETA_RANGE = (0.85, 0.95)  # of Adam's first one in a one-cycle schedule: low where the learning rate is high
 
 
 @dataclass(frozen=True)
@@ -31,9 +35,10 @@ class TrainingPlan:
         None trains until the patience of every member is used up.
     batch_size : int
     learning_rate, weight_decay : float
-        Of Adam; with `one_cycle` the learning rate is the highest one.
+        Of Adam (the decay is added to the gradient); with `one_cycle` the learning rate is the highest one.
     one_cycle : bool
-        Raise the learning rate over the first fifth of the steps and let it fall to nothing (arXiv:1708.07120); else it is constant.
+        Raise the learning rate over the first fifth of the steps and let it fall to nothing, and Adam's momentum the other way round
+        (arXiv:1708.07120); else both are constant.
     gradient_clip : float
         Largest norm of a member's gradient; 0 does not clip.
     averaging : float
@@ -64,6 +69,17 @@ class TrainingPlan:
         if self.epochs is None and (self.one_cycle or not self.patience):
             raise ValueError("epochs=None needs early stopping, and a schedule that is constant")
 
+    def pace(self, step: int, n_steps: int) -> tuple[float, float]:
+        """Learning rate and Adam's first beta of a step, out of so many."""
+        if not self.one_cycle:
+            return self.learning_rate, BETAS[0]
+        top = max(WARM_UP * n_steps - 1, 1)
+        if step <= top:
+            rise, first = 0.5 - 0.5 * math.cos(math.pi * step / top), FIRST_RATE
+        else:
+            rise, first = 0.5 + 0.5 * math.cos(math.pi * min((step - top) / max(n_steps - 1 - top, 1), 1)), LAST_RATE
+        return self.learning_rate * (first + (1 - first) * rise), BETA_RANGE[1] - (BETA_RANGE[1] - BETA_RANGE[0]) * rise
+
 
 @torch.no_grad()
 def flatten_parameters(module: torch.nn.Module) -> torch.nn.Parameter:
@@ -89,6 +105,35 @@ def clip_members(gradient: torch.Tensor, largest: float) -> None:
     """Scale the gradient [n_members, n_weights] of every member, separately, to a norm of at most `largest`."""
     norm = torch.linalg.vector_norm(gradient, dim=1, keepdim=True)
     gradient.mul_((largest / (norm + 1e-12)).clamp_(max=1))
+
+
+class Adam:
+    """Adam (arXiv:1412.6980) for one tensor of weights; torch's own would import its compiler, 100 MB and a second and a half."""
+
+    def __init__(self, weights: torch.nn.Parameter, weight_decay: float) -> None:
+        self.weights, self.weight_decay, self.n_steps = weights, weight_decay, 0
+        self.mean, self.square, self._scale = (torch.zeros_like(weights.data) for _ in range(3))
+
+    @torch.no_grad()
+    def step(self, learning_rate: float, beta: float) -> None:
+        """Move the weights along their gradient."""
+        self.n_steps += 1
+        gradient = self.weights.grad
+        if self.weight_decay:
+            gradient = gradient.add(self.weights, alpha=self.weight_decay)
+        self.mean.lerp_(gradient, 1 - beta)
+        self.square.mul_(BETAS[1]).addcmul_(gradient, gradient, value=1 - BETAS[1])
+        torch.sqrt(self.square, out=self._scale).div_(math.sqrt(1 - BETAS[1] ** self.n_steps)).add_(EPSILON)
+        self.weights.addcdiv_(self.mean, self._scale, value=-learning_rate / (1 - beta**self.n_steps))
+
+    def state(self) -> dict[str, Any]:
+        """What changes, by reference."""
+        return {"mean": self.mean, "square": self.square, "n_steps": self.n_steps}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go back to what `state` returned."""
+        _copy_tensors([self.mean, self.square], [state["mean"], state["square"]])
+        self.n_steps = int(state["n_steps"])
 
 
 class WeightAverage:
@@ -134,12 +179,8 @@ class TrainingState:
     def __init__(self, module: torch.nn.Module, plan: TrainingPlan, n_steps: int, generators: Sequence[torch.Generator]) -> None:
         self.module, self.plan, self.n_steps, self.generators = module, plan, n_steps, generators
         self.weights = flatten_parameters(module)
-        self.optimizer = torch.optim.Adam([self.weights], lr=plan.learning_rate, weight_decay=plan.weight_decay, fused=True)
-        self.schedule = None
-        if plan.one_cycle:
-            self.schedule = torch.optim.lr_scheduler.OneCycleLR(
-                self.optimizer, plan.learning_rate, total_steps=max(plan.epochs * n_steps + 1, 6), pct_start=WARM_UP
-            )
+        self.optimizer = Adam(self.weights, plan.weight_decay)
+        self.n_planned = n_steps * (plan.epochs or 1)
         self.average = WeightAverage(module, self.weights, plan.averaging) if plan.averaging else None
         self.validated = module if self.average is None else self.average.module
         n_members = len(generators)
@@ -150,6 +191,12 @@ class TrainingState:
         self.lowest, self.epochs_since = np.full(n_members, np.inf), np.zeros(n_members, dtype=int)
         self.best = {name: value.clone() for name, value in self.validated.state_dict().items()}
         self.shuffles = [generator.get_state() for generator in generators]
+
+    @property
+    def pace(self) -> tuple[float, float]:
+        """Learning rate and Adam's first beta of the next step; the rate is halved by every return to an epoch's beginning."""
+        rate, beta = self.plan.pace(self.epoch * self.n_steps + self.step, self.n_planned)
+        return rate * 0.5**self.n_rollbacks, beta
 
     @property
     def done(self) -> np.ndarray:
@@ -168,9 +215,7 @@ class TrainingState:
             self.weights.grad[torch.as_tensor(self.done)] = 0
         if self.plan.gradient_clip:
             clip_members(self.weights.grad, self.plan.gradient_clip)
-        self.optimizer.step()
-        if self.schedule is not None:
-            self.schedule.step()
+        self.optimizer.step(*self.pace)
         if self.average is not None:
             self.average.update()
         self.step += 1
@@ -202,18 +247,13 @@ class TrainingState:
         self.restore(good)
         self.n_rollbacks = n_rollbacks
         self.weights.grad.zero_()  # between the weights of the layers nothing overwrites it
-        for group in self.optimizer.param_groups:
-            for name in ("lr", "initial_lr", "max_lr", "min_lr"):
-                if name in group:
-                    group[name] *= 0.5
 
     def state(self) -> dict[str, Any]:
         """All of it, by reference."""
         return {
             "weights": self.weights.data,
             "buffers": dict(self.module.named_buffers()),
-            "optimizer": self.optimizer.state_dict(),
-            "schedule": {} if self.schedule is None else self.schedule.state_dict(),
+            "optimizer": self.optimizer.state(),
             "average": None if self.average is None else self.average.state(),
             "progress": [self.epoch, self.step, self.n_rollbacks],
             "summed": self.summed,
@@ -232,14 +272,11 @@ class TrainingState:
         InputError
             If it is the state of another training.
         """
-        state = copy.deepcopy(state)  # which the optimizer would otherwise go on to change
         try:
             _copy_tensors([self.weights.data, self.summed], [state["weights"], state["summed"]])
             _copy_named(dict(self.module.named_buffers()), state["buffers"])
             _copy_named(self.best, state["best"])
-            self.optimizer.load_state_dict(state["optimizer"])
-            if self.schedule is not None:
-                self.schedule.load_state_dict(state["schedule"])
+            self.optimizer.restore(state["optimizer"])
             if self.average is not None:
                 self.average.restore(state["average"])
             self.epoch, self.step, self.n_rollbacks = (int(number) for number in state["progress"])

@@ -139,7 +139,7 @@ def spoil(monkeypatch, steps: set[int], where: str) -> list[float]:
     take_step, rates = TrainingState.take_step, []
 
     def spoilt(self, losses):
-        rates.append(self.optimizer.param_groups[0]["lr"])
+        rates.append(self.pace[0])
         if len(rates) in steps:
             if where == "loss":
                 losses = losses * torch.nan
