@@ -90,7 +90,8 @@ def stage(options: Options) -> Stage:
         train, val = (events[preprocessing.inside(events.x, what)] for events, what in ((train, "training"), (val, "validation")))
         estimator = DENSITIES.create(
             options.model, hyperparameters, options, ("epochs", "batch_size", "patience"), num_inputs=train.n_features,
-            no_gpu=no_gpu(options.device), verbose=True, random_state=make_seed(options.seed, f"density estimator {name}"),
+            condition_scale=options.sr_center, no_gpu=no_gpu(options.device), verbose=True,
+            random_state=make_seed(options.seed, f"density estimator {name}"),
         )  # fmt: skip
         arrays = ((events.x, events.m[:, None]) for events in (train, val))
         losses = train_density(estimator, preprocessing, *arrays, checkpoint=Checkpoint(folder / CHECKPOINT))

@@ -26,6 +26,11 @@ class RegionOptions(Options):
         """Both edges (TeV)."""
         return self.SR_min, self.SR_max
 
+    @property
+    def sr_center(self) -> float:
+        """The middle of the signal region (TeV)."""
+        return (self.SR_min + self.SR_max) / 2
+
 
 @dataclass(frozen=True, kw_only=True)
 class EventOptions(RegionOptions, StageOptions):

@@ -12,19 +12,20 @@ import torch
 from sklearn.base import TransformerMixin
 
 from common.errors import InputError
+from models import affine_gradients
 from models.arrays import RandomState, as_generator, as_matrix, as_seed, member_generators
 from models.autoregressive import Affine, BatchNorm, Spline, StackedFlow
 from models.training.checkpoints import Checkpoint
+from models.training.epochs import MIXED_WITHIN
 from models.training.estimator import EpochEstimator
 from models.training.loop import MemberData, Objective, by_autograd, compiler_works
-from models.training.state import TrainingPlan
+from models.training.state import TrainingPlan, default_batch_size
 
 logger = logging.getLogger(__name__)
 
 CALIBRATION_EVENTS = 65536
 LARGEST_FLOW = 2 * 10**7  # weights
 CHUNK = 2048  # events whose activations stay in the cache
-MIN_STEPS_PER_EPOCH = 40
 
 
 class ConditionalNormalizingFlow(TransformerMixin, EpochEstimator):
@@ -38,6 +39,11 @@ class ConditionalNormalizingFlow(TransformerMixin, EpochEstimator):
         Read the best epoch from `save_path` at first use; `fit` would train anew and replace what is kept there.
     num_inputs, num_cond_inputs : int or None
         Number of features d and of conditions c; None takes them from the arrays given to `fit`.
+    condition_scale : float or None
+        The conditions are divided by it, and nothing else is done to them. Interpolation lives on p(x|m) changing slowly with m:
+        dividing by the mass around which one looks fixes how slowly, whatever the unit, and however narrow the sideband. (Standardized
+        conditions let it change the faster, the narrower the sideband is, and the samples in the signal region are the worse for it:
+        benchmarks/README.md.) None: the root mean square of the training events' conditions.
     num_blocks : int
         Number of autoregressive (MADE, arXiv:1502.03509) blocks; the order of the features is reversed after each.
     num_hidden, num_layers : int
@@ -91,6 +97,7 @@ class ConditionalNormalizingFlow(TransformerMixin, EpochEstimator):
     )  # fmt: skip
     _sizes = ("num_inputs", "num_cond_inputs")
     _folder_name = "DE_models"
+    _mixed_within = MIXED_WITHIN
     # m is routed through scikit-learn's pipelines without further ado. As their last step a flow is fitted with m in the place of y.
     __metadata_request__fit = {"m": True}
     __metadata_request__transform = {"m": True}
@@ -105,6 +112,7 @@ class ConditionalNormalizingFlow(TransformerMixin, EpochEstimator):
         load: bool = False,
         num_inputs: int | None = 4,
         num_cond_inputs: int | None = 1,
+        condition_scale: float | None = None,
         num_blocks: int = 15,
         num_hidden: int = 128,
         num_layers: int = 1,
@@ -133,6 +141,7 @@ class ConditionalNormalizingFlow(TransformerMixin, EpochEstimator):
         self.load = load
         self.num_inputs = num_inputs
         self.num_cond_inputs = num_cond_inputs
+        self.condition_scale = condition_scale
         self.num_blocks = num_blocks
         self.num_hidden = num_hidden
         self.num_layers = num_layers
@@ -194,8 +203,7 @@ class ConditionalNormalizingFlow(TransformerMixin, EpochEstimator):
         plan = self._plan(len(X))
         generators = member_generators(seed, 1)
         module = self._build(generators)
-        module.condition_mean.copy_(torch.as_tensor(m.mean(axis=0)))
-        module.condition_scale.copy_(torch.as_tensor(np.where(m.std(axis=0) > 0, m.std(axis=0), 1.0)))
+        module.condition_scale.copy_(torch.as_tensor(self._scale_of_conditions(m)))
         module.to(self._device)
         train, val = (MemberData.all_for_all([self._tensor(a) for a in pair], 1) for pair in ((X, m), (X_val, m_val)))
         calibration = [tensor[None, :CALIBRATION_EVENTS] for tensor in train.tensors]
@@ -263,7 +271,7 @@ class ConditionalNormalizingFlow(TransformerMixin, EpochEstimator):
         module = self._ready()
         if m is None:
             raise ValueError("m is missing: sample(m=masses) draws one event for every mass")
-        m = as_matrix(m, name="m", width=module.condition_mean.shape[0])
+        m = as_matrix(m, name="m", width=module.condition_scale.shape[0])
         if len(m) == 1:
             m = np.repeat(m, n_samples, axis=0)
         if n_samples not in (1, len(m)):
@@ -279,7 +287,7 @@ class ConditionalNormalizingFlow(TransformerMixin, EpochEstimator):
     def _plan(self, n_train: int) -> TrainingPlan:
         return TrainingPlan(
             epochs=self.epochs,
-            batch_size=default_batch_size(n_train) if self.batch_size is None else self.batch_size,
+            batch_size=default_batch_size(n_train, 1024) if self.batch_size is None else self.batch_size,
             learning_rate=self.lr,
             weight_decay=self.weight_decay,
             one_cycle=self.schedule == "one_cycle",
@@ -330,18 +338,27 @@ class ConditionalNormalizingFlow(TransformerMixin, EpochEstimator):
         return super()._parameters() | dict(zip(self._sizes, self._dimensions(), strict=True))
 
     def _losses_and_gradients_of(self, flow: StackedFlow) -> Callable[..., torch.Tensor]:
-        """The training step's losses and gradients in the precision asked for, compiled if asked for and possible."""
+        """The training step's losses and gradients, by hand or in the precision asked for, compiled if asked for and possible."""
         if self.precision not in ("float32", "bfloat16"):
             raise InputError(f"precision must be float32 or bfloat16, not {self.precision!r}")
+        compiled = self.compile and compiler_works()
+        if self.compile and not compiled:
+            logger.info("no compiler that torch.compile could use: the training steps are not compiled")
+        if self.precision == "float32" and not compiled and affine_gradients.are_known_of(flow):
+            return affine_gradients.losses_and_gradients_of(flow)
         member_losses = losses_of(flow)
         if self.precision == "bfloat16":
             member_losses = torch.autocast(self._device.type, torch.bfloat16, cache_enabled=False)(member_losses)
-        if self.compile:
-            if compiler_works():
-                member_losses = torch.compile(member_losses)
-            else:
-                logger.info("no compiler that torch.compile could use: the training steps are not compiled")
-        return by_autograd(member_losses, flow)
+        return by_autograd(torch.compile(member_losses) if compiled else member_losses, flow)
+
+    def _scale_of_conditions(self, m: np.ndarray) -> np.ndarray:
+        """By what the conditions m [n, c] are divided."""
+        if self.condition_scale is not None:
+            if not 0 < self.condition_scale < np.inf:
+                raise ValueError(f"condition_scale must be above 0, not {self.condition_scale!r}")
+            return np.full(m.shape[1], float(self.condition_scale))
+        scale = np.sqrt(np.mean(m**2, axis=0))
+        return np.where(scale > 0, scale, 1.0)
 
     def _hold_out(self, X: np.ndarray, m: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
         n_val = round(self.val_split * len(X))
@@ -368,23 +385,12 @@ class ConditionalNormalizingFlow(TransformerMixin, EpochEstimator):
         """Apply `function` of the flow in chunks that stay in cache; rows with NaN are answered with NaN."""
         flow = self._ready()
         X = as_matrix(X, width=flow.d, owner=self)
-        m = as_matrix(m, name="m", width=flow.condition_mean.shape[0], length=len(X))
+        m = as_matrix(m, name="m", width=flow.condition_scale.shape[0], length=len(X))
         x, condition = self._tensor(X)[None], self._tensor(m)[None]
         chunks = zip(x.split(CHUNK, dim=1), condition.split(CHUNK, dim=1), strict=True)
         result = torch.cat([function(flow, *pair)[0].cpu() for pair in chunks]).double().numpy()
         result[~(np.isfinite(X).all(axis=1) & np.isfinite(m).all(axis=1))] = np.nan
         return result
-
-
-def default_batch_size(n_train: int) -> int:
-    """Events per step: 1024 are fast and accurate, but a small sample needs its steps more than full batches.
-
-    Examples
-    --------
-    >>> [default_batch_size(n) for n in (1_500, 20_000, 480_000)]
-    [64, 500, 1024]
-    """
-    return min(max(n_train // MIN_STEPS_PER_EPOCH, 64), 1024)
 
 
 def losses_of(flow: StackedFlow) -> Callable[..., torch.Tensor]:

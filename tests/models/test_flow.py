@@ -10,12 +10,13 @@ import torch
 
 import models.flow
 from common.errors import InputError
+from models import affine_gradients
 from models.arrays import member_generators
 from models.ensembles import EnsembleModel
 from models.flow import ConditionalNormalizingFlow, losses_of
 from models.scalers import ExtPipeline, make_scaler
 from models.training.loop import MemberData, Objective, compiler_works, train_members
-from models.training.state import TrainingPlan
+from models.training.state import TrainingPlan, flatten_parameters
 from models.weights import save_weights
 
 SMALL = {
@@ -196,6 +197,46 @@ def test_bfloat16_training_ends_where_float32_training_ends(transform):
     assert abs(min(half.val_losses_) - min(full.val_losses_)) < 0.005
     assert not np.array_equal(half.val_losses_, full.val_losses_)
     assert {p.dtype for p in half.module_.parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize("d", [1, 3])
+def test_gradients_by_hand_are_those_of_autograd(d):
+    """Of two flows at once: losses and all gradients, to 1e-6 of the largest."""
+    generators = member_generators(1, 2)
+    flow = ConditionalNormalizingFlow(num_inputs=d, num_cond_inputs=2, num_blocks=3, num_hidden=12, num_layers=2)._build(
+        generators
+    )
+    flow.condition_scale.fill_(0.7)
+    generator = torch.Generator().manual_seed(2)
+    x, m = torch.randn(2, 50, d, generator=generator), torch.rand(2, 50, 2, generator=generator)
+    losses = losses_of(flow)(x, m)
+    expected = torch.autograd.grad(losses.sum(), list(flow.parameters()))
+    flatten_parameters(flow)
+    for _ in range(2):  # the second time in memory that was used already
+        found = affine_gradients.losses_and_gradients_of(flow)(x, m)
+    torch.testing.assert_close(found, losses.detach(), atol=1e-6, rtol=1e-6)
+    for parameter, gradient in zip(flow.parameters(), expected, strict=True):
+        torch.testing.assert_close(parameter.grad, gradient, atol=1e-6 * float(gradient.abs().max()), rtol=1e-5)
+    assert all(gradient.abs().max() > 1e-4 for gradient in expected[1:])
+
+
+def test_the_condition_is_scaled_alike_in_any_unit_and_for_any_width_of_the_sideband():
+    """How fast p(x|m) may change with m is not learned from how the training events are spread in m."""
+    rng = np.random.default_rng(0)
+    X, spread = rng.normal(size=(800, 2)), rng.uniform(-1, 1, (800, 1))
+    scales = []
+    for width, unit in ((0.4, 1), (0.4, 1000), (0.05, 1)):
+        m = (3.5 + width * spread) * unit
+        for given in (None, 3.5 * unit):
+            flow = ConditionalNormalizingFlow(num_inputs=2, condition_scale=given, **SMALL).fit(X, m)
+            scales.append(float(flow.module_.condition_scale) / unit)
+            if unit == 1 and given:
+                losses = flow.val_losses_
+            elif given:
+                np.testing.assert_allclose(flow.val_losses_, losses, atol=1e-4)
+    np.testing.assert_allclose(scales, 3.5, rtol=0.01)
+    with pytest.raises(ValueError, match="condition_scale must be above 0"):
+        ConditionalNormalizingFlow(num_inputs=2, condition_scale=0.0, **SMALL).fit(X, m)
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's compiler warns about torch's own code
