@@ -1,4 +1,4 @@
-"""What a result may depend on beside its inputs and options: versions, threads, GPU."""
+"""What a result may depend on beside its inputs and options: versions, GPU."""
 
 from __future__ import annotations
 
@@ -16,8 +16,7 @@ def versions() -> dict[str, str]:
 
 
 def environment() -> dict[str, Any]:
-    """Versions, threads and GPU; the latter are None where torch is not in use."""
+    """Versions and GPU; the latter is None where there is none, or torch is not in use."""
     torch = sys.modules.get("torch")
-    threads = None if torch is None else torch.get_num_threads()
     gpu = torch.cuda.get_device_name() if torch is not None and torch.cuda.is_available() else None
-    return {**versions(), "threads": threads, "gpu": gpu}
+    return {**versions(), "gpu": gpu}

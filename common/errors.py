@@ -17,5 +17,8 @@ class Interrupted(BaseException):
     """SIGTERM or SIGINT arrived. Like KeyboardInterrupt it is no Exception, so that nothing takes it for a fault and goes on."""
 
     def __init__(self, signal_number: int, remark: str = "") -> None:
-        super().__init__(signal.Signals(signal_number).name + remark)
-        self.signal_number = signal_number
+        super().__init__(signal_number, remark)  # as it is made again in another process
+        self.signal_number, self.remark = signal_number, remark
+
+    def __str__(self) -> str:
+        return signal.Signals(self.signal_number).name + self.remark

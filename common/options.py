@@ -144,6 +144,14 @@ class StageOptions(Options):
         chained_as="device",
         recorded=False,
     )
+    threads: int | None = option(
+        None,
+        "threads to compute with, each in a process of its own: independent trainings run side by side; the result does not depend on it",
+        check=positive,
+        default_text="as many as there are cores to use, which are never exceeded",
+        chained_as="threads",
+        recorded=False,
+    )
     verbose: bool = option(False, "log more, every epoch's losses among it", chained_as="verbose", recorded=False)
 
 

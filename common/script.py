@@ -12,6 +12,7 @@ from typing import NoReturn
 from common.environment import versions
 from common.errors import InputError, Interrupted, MachineError
 from common.options import BAD_INPUT, SomeOptions, make_options, make_parser
+from common.processes import compute_in_one_thread
 from common.signals import signals_interrupt
 
 logger = logging.getLogger(__name__)
@@ -32,6 +33,7 @@ def run_script(
     Exit codes: 2 for input that cannot be used, 3 for a machine that does not do what is needed (a full disk, another run in the same
     folder), 128 + N for signal N.
     """
+    compute_in_one_thread()
     try:
         values = vars(make_parser(description, options).parse_args(argv))
         _start_logging(values["verbose"])

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import h5py
 import numpy as np
-from tqdm import tqdm
 
 from common.errors import InputError
+from common.progress import progress
 from events.features import BASELINE, JET_COLUMNS, features_from_jets
 from events.view import drop_nan_rows
 
@@ -140,7 +140,7 @@ def read_lhco_file(path: Path, features: Sequence[str] = BASELINE, default_label
         If the file is absent, damaged, lacks columns, or has more than 1 % NaN rows.
     """
     events: np.ndarray | None = None
-    for n_events, start, values in tqdm(_chunks(path, (*COLUMNS, "label")), desc=Path(path).name, unit="chunk", disable=None):
+    for n_events, start, values in progress(Path(path).name, "chunk", iterable=_chunks(path, (*COLUMNS, "label"))):
         if events is None:
             events = np.empty((n_events, 2 + len(features)), dtype=np.float32)
         rows = events[start : start + len(values)]

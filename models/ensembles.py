@@ -10,8 +10,8 @@ import numpy as np
 from scipy.special import logsumexp
 from sklearn.base import BaseEstimator, clone
 from sklearn.exceptions import NotFittedError
-from tqdm import tqdm
 
+from common.progress import Progress, progress
 from models.arrays import RandomState, as_generator, as_matrix
 
 
@@ -92,8 +92,8 @@ class EnsembleModel(BaseEstimator):
             raise ValueError("an ensemble needs at least one model")
         return getattr(self, "models_", list(self.models))
 
-    def _progress(self, what: str) -> tqdm:
-        return tqdm(self._members(), desc=what, unit="model", disable=None if self.verbose else True)
+    def _progress(self, what: str) -> Progress:
+        return progress(what, "model", iterable=self._members(), shown=self.verbose)
 
 
 class EpochEnsembleModel(EnsembleModel):

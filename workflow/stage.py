@@ -20,6 +20,7 @@ from common.environment import environment
 from common.errors import InputError, MachineError
 from common.files import load_json, save_json
 from common.options import StageOptions
+from common.processes import usable_cores
 from models.training.checkpoints import CHECKPOINT
 from workflow.records import (
     RECORD,
@@ -150,7 +151,7 @@ def perform(stage: Stage, *, resume: bool) -> None:
         If a checkpoint is there that belongs to other flags or inputs, or an input changed meanwhile.
     """
     states = {path: _state(path) for path in stage.inputs()}
-    folder, inputs = stage.unfinished, stage.read()
+    folder, inputs, threads = stage.unfinished, stage.read(), usable_cores(stage.options.threads)
     begun = interrupted(folder)
     if resume and begun is not None:
         if reason := stage.other_settings(begun) or other_input(begun["inputs"], inputs):
@@ -162,13 +163,12 @@ def perform(stage: Stage, *, resume: bool) -> None:
                 "%s was begun with %s, now %s: the last bits may differ", stage.name, begun["environment"], environment()
             )
         logger.info("%s goes on where it was interrupted", stage.name)
-        begun["resumed"] = [*begun.get("resumed", []), {"at": now(), **environment()}]
+        begun["resumed"] = [*begun.get("resumed", []), {"at": now(), **environment(), "threads": threads}]
         save_json(folder / PLAN, begun)
     elif begun is not None:
         logger.warning("%s: what was left of an interrupted run is discarded, --resume would have gone on with it", stage.name)
         begun = None
-    seed = stage.options.seed
-    if seed is not None:
+    if (seed := stage.options.seed) is not None:
         logger.info("%s: seed %d; --seed %d repeats it", stage.name, seed, seed)
     try:
         if begun is None:
@@ -177,6 +177,7 @@ def perform(stage: Stage, *, resume: bool) -> None:
                 **stage.settings,
                 "inputs": inputs,
                 "environment": environment(),
+                "threads": threads,
                 "start": now(),
             }
             shutil.rmtree(folder, ignore_errors=True)
