@@ -34,13 +34,13 @@ from evaluation.curves import (
     sic_curve,
     tprs_fprs_sics,
 )
-from evaluation.scores import EVALUATION_FILES, minimum_val_loss_model_evaluation, signal_to_background
+from evaluation.scores import EVALUATION_FILES, minimum_val_loss_model_evaluation, scored_rule, signal_to_background
 from evaluation.sculpting import Sculpting, background_sculpting, sculpting_of_folders
-from models.training.epochs import N_BEST_EPOCHS
+from models.training.epochs import EpochRule
 from plots import sculpting as sculpting_figure
 from plots.performance import plot_roc_and_sic, roc_and_sic
 from plots.style import save
-from workflow.records import check_scored
+from workflow.records import check_scored, read_records
 from workflow.stage import Stage
 
 logger = logging.getLogger(__name__)
@@ -54,12 +54,14 @@ __all__ = [
 
 
 def load_test_scores(
-    data_dir: Path, preds_dir: Path, n_ensemble_epochs: int = N_BEST_EPOCHS, extra_signal: bool | None = None
+    data_dir: Path, preds_dir: Path, n_ensemble_epochs: int | None = None, extra_signal: bool | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Scores [n_runs, n] and labels [n] of the test data, with the extra signal appended.
 
     Parameters
     ----------
+    n_ensemble_epochs : int or None
+        See `full_single_evaluation`.
     extra_signal : bool or None
         None uses the extra signal if it is there.
 
@@ -69,13 +71,17 @@ def load_test_scores(
         If files are absent, or STAGE.json says that these are scores of other events.
     """
     check_scored(Path(data_dir), Path(preds_dir), "X_test")
-    return stored.load_test_scores(data_dir, preds_dir, n_ensemble_epochs, extra_signal)
+    if n_ensemble_epochs is None:
+        rule = scored_rule(read_records(preds_dir).get("classifiers", {"results": {}})["results"])
+    else:
+        rule = EpochRule("lowest", n_ensemble_epochs)
+    return stored.load_test_scores(data_dir, preds_dir, rule, extra_signal)
 
 
 def full_single_evaluation(
     data_dir: Path,
     preds_dir: Path,
-    n_ensemble_epochs: int = N_BEST_EPOCHS,
+    n_ensemble_epochs: int | None = None,
     extra_signal: bool | None = None,
     sic_range: tuple[float, float] = (0, 20),
     savefig: str | Path | None = None,
@@ -91,8 +97,9 @@ def full_single_evaluation(
         Folder with X_test.npy (stage 3).
     preds_dir : path
         Folder with preds_matris.npy and val_loss_matris.npy (stage 4).
-    n_ensemble_epochs : int
-        Epochs whose scores are averaged in every run.
+    n_ensemble_epochs : int or None
+        The score of every run is the mean over so many epochs of lowest validation loss. None: over those that the run itself names in
+        STAGE.json (of a folder without it, ten). Where stage 4 kept the weights, it has averaged already.
     extra_signal : bool or None
         Count the extra signal among the test events; None: if it is there.
     sic_range : (float, float)
@@ -141,7 +148,7 @@ def classic_ANODE_eval(
 def compare_on_various_runs(
     run_dirs: Sequence[Path],
     labels: Sequence[str],
-    n_ensemble_epochs: int = N_BEST_EPOCHS,
+    n_ensemble_epochs: int | None = None,
     extra_signal: bool | None = None,
     sic_range: tuple[float, float] = (0, 20),
     savefig: str | Path | None = None,

@@ -36,11 +36,17 @@ class Options(LearningOptions, ExtraSignalOptions, ResumableOptions):
     """Options of stage 4."""
 
     model: str = option("nn", "classifier, see docs/estimators.md", choices=CLASSIFIERS.names)
-    epochs: int = option(100, "passes over the training events", unit="epochs", check=positive)
+    epochs: int = option(30, "passes over the training events", unit="epochs", check=positive)
     n_runs: int = option(10, "number of independent classifiers", check=positive)
-    batch_size: int = option(128, "events per step", unit="events", check=positive)
+    batch_size: int | None = option(
+        None,
+        "events per step",
+        unit="events",
+        check=positive,
+        default_text="512, fewer where an epoch would have less than 40 steps",
+    )
     patience: int = option(
-        20,
+        0,
         "a classifier is done after so many epochs without a lower validation loss; 0: never",
         unit="epochs",
         check=not_negative,
@@ -53,7 +59,7 @@ class Options(LearningOptions, ExtraSignalOptions, ResumableOptions):
         recorded=False,
     )
     save_model: bool = option(
-        False, "keep the weights, and the mean score of every run's 10 epochs of lowest validation loss instead of every epoch's"
+        False, "keep the weights, and the mean score of those epochs of every run that are scored, instead of every epoch's"
     )
     data_dir: Path = option(SAVEDIR, "folder with the arrays of stage 3", metavar="DIR", chained_as=None, recorded=False)
     savedir: Path = option(SAVEDIR, "folder for losses and scores", metavar="DIR", chained_as=None, recorded=False)
@@ -71,7 +77,7 @@ def stage(options: Options) -> Stage:
     from background.arrays import ClassifierArrays, in_all_spaces, latent_folder, latent_folders
     from background.mode import classifier_mode
     from common.files import writable_folder
-    from evaluation.scores import EVALUATION_FILES, SCORE_FILES, average_scores
+    from evaluation.scores import EVALUATION_FILES, SCORE_FILES, average_scores, scored_rule
     from workflow.stage import Stage
 
     classifier_mode(options)
@@ -87,7 +93,7 @@ def stage(options: Options) -> Stage:
         results = [_train(options, hyperparameters, *pair) for pair in zip(arrays, folders, strict=True)]
         if len(spaces) == 1:
             return results[0]
-        average_scores(folders)
+        average_scores(folders, scored_rule(results[0]))
         return {f"latent space {number}": result for number, result in enumerate(results)}
 
     return Stage(
@@ -109,10 +115,11 @@ def _train(options: Options, hyperparameters: dict[str, Any], arrays: Classifier
 
     from background.mode import classifier_mode
     from common.files import save_arrays
+    from common.processes import usable_cores
     from common.seeds import make_seed
+    from evaluation.scores import RULE
     from models.arrays import no_gpu
     from models.training.checkpoints import CHECKPOINT, Checkpoint
-    from models.training.epochs import N_BEST_EPOCHS
     from plots import losses as figures
     from plots.style import save
 
@@ -120,7 +127,7 @@ def _train(options: Options, hyperparameters: dict[str, Any], arrays: Classifier
     (X, y, weight), (X_val, y_val, weight_val) = sets if len(sets) == 2 else (sets[0], (None, None, None))
     classifier = CLASSIFIERS.create(
         options.model, hyperparameters, options, ("epochs", "n_runs", "batch_size", "patience"), n_inputs=X.shape[1],
-        n_best_epochs=N_BEST_EPOCHS, use_class_weights=False, val_split=n_val / (len(arrays.train) + n_val),
+        use_class_weights=False, val_split=n_val / (len(arrays.train) + n_val), n_jobs=usable_cores(options.threads),
         no_gpu=no_gpu(options.device), verbose=True, random_state=make_seed(options.seed, "classifier"),
     )  # fmt: skip
     try:
@@ -145,7 +152,8 @@ def _train(options: Options, hyperparameters: dict[str, Any], arrays: Classifier
     lowest = np.nanmin(losses["val_loss_matris"], axis=1)
     text = "classifiers (%d): lowest validation loss %.4f nats on average, %.4f to %.4f"
     logger.info(text, len(lowest), lowest.mean(), lowest.min(), lowest.max())
-    return {"lowest_validation_losses": lowest.tolist(), "epochs": np.isfinite(losses["val_loss_matris"]).sum(axis=1).tolist()}
+    results = {"lowest_validation_losses": lowest.tolist(), "epochs": np.isfinite(losses["val_loss_matris"]).sum(axis=1).tolist()}
+    return results | {name: value for name, value in classifier.get_params().items() if name in RULE}
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ class CWoLa(ClassifierMode):
     """SR data against the strips, each of which counts as half of the background."""
 
     name = "CWoLa"
-    background = "the two SB strips of 0.2 TeV next to the SR"
+    background = "the two SB strips next to the SR, each half as wide"
     score = "classifier: SR data against strips, strips weighted equally"
     class_names = ("data", "sideband strips")
 
@@ -31,7 +31,7 @@ class CWoLa(ClassifierMode):
         source.strips()
 
     def check_weights(self, options: LearningOptions, sr_range: tuple[float, float]) -> None:
-        if not sr_range[0] <= options.SR_center <= sr_range[1]:
+        if options.SR_center is not None and not sr_range[0] <= options.SR_center <= sr_range[1]:
             center = f"{options.flag('SR_center')} {options.SR_center:g}"
             raise InputError(f"{center} TeV lies outside the signal region, it cannot tell the two strips apart")
 
@@ -43,8 +43,10 @@ class CWoLa(ClassifierMode):
 
     def weights(self, events: Events, target: np.ndarray, options: LearningOptions) -> np.ndarray:
         masses = events.m[target == 1]
-        self.check_weights(options, (masses.min(), masses.max()))
-        group = np.where(target == 1, 1, np.where(events.m < options.SR_center, 0, -1))
+        edges = masses.min(), masses.max()
+        self.check_weights(options, edges)
+        center = np.mean(edges) if options.SR_center is None else options.SR_center
+        group = np.where(target == 1, 1, np.where(events.m < center, 0, -1))
         return balanced(group, {1: 0.5, 0: 0.25, -1: 0.25})
 
 

@@ -125,5 +125,7 @@ class LearningOptions(SplitOptions, ModeOptions):
     """What a classifier is given, and how events are weighted in its loss."""
 
     use_class_weights: bool = option(False, "weight data and samples so that both count the same in total")
-    SR_center: float = option(3.5, "m_JJ between the two strips, for CWoLa", unit="TeV", check=finite)
+    SR_center: float | None = option(
+        None, "m_JJ between the two strips, for CWoLa", unit="TeV", check=finite, default_text="the middle of the data's masses"
+    )
     use_mjj: bool = option(False, "give m_JJ to the classifier as well")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -11,8 +12,9 @@ from common.contract import OutputFile
 from common.errors import InputError
 from common.files import load_array, save_array
 from events.view import Events, drop_nan_rows
-from models.training.epochs import N_BEST_EPOCHS, best_epochs, mean_over_epochs
+from models.training.epochs import PUBLISHED_RULE, EpochRule, mean_over_epochs, usable_epochs
 
+RULE = ("scored_epochs", "n_scored_epochs")
 EVALUATION_FILES = (
     OutputFile("result_SIC.png", "ROC and SIC"),
     OutputFile("sculpting.png", "mass spectra of the background before and after cuts on the score"),
@@ -33,7 +35,7 @@ SCORE_FILES = (
     OutputFile("preds_matris_extrasig.npy", "scores of the extra signal", "[n_runs, n_kept, n_extrasig]"),
     OutputFile(
         "preds_matris_sideband.npy",
-        "scores of the test sideband, averaged over every run's 10 best epochs",
+        "scores of the test sideband, averaged over the epochs that are scored",
         "[n_runs, 1, n_sideband]",
     ),
     OutputFile(
@@ -50,10 +52,17 @@ SCORE_FILES = (
 )
 
 
+def scored_rule(results: Mapping[str, Any]) -> EpochRule:
+    """Which epochs are scored, as stage 4 says in its results; as published where it does not."""
+    kind, n = (results.get(name) for name in RULE)
+    known = kind in ("lowest", "last") and type(n) is int and n > 0
+    return EpochRule(kind, n) if known else PUBLISHED_RULE
+
+
 def minimum_val_loss_model_evaluation(
-    preds_dir: Path, n_ensemble_epochs: int = N_BEST_EPOCHS, predictions: str = "preds_matris"
+    preds_dir: Path, rule: EpochRule = PUBLISHED_RULE, predictions: str = "preds_matris"
 ) -> np.ndarray:
-    """Scores of every run [n_runs, n_test]: the mean over its epochs of lowest validation loss.
+    """Scores of every run [n_runs, n_test]: the mean over the epochs that the rule chooses.
 
     Where stage 4 kept the weights (`--save_model`) it has averaged already, and the scores are returned as they are.
 
@@ -72,14 +81,14 @@ def minimum_val_loss_model_evaluation(
     if val_losses.shape != preds.shape[:2]:
         raise InputError(f"{path}: {preds.shape[:2]} runs and epochs, but val_loss_matris.npy has {val_losses.shape}")
     try:
-        best = [best_epochs(losses, n_ensemble_epochs) for losses in val_losses]
+        used = [rule.choose(usable_epochs(losses)) for losses in val_losses]
     except ValueError as error:
         raise InputError(f"{losses_path}: {error}") from error
-    return mean_over_epochs(lambda epoch: preds[:, epoch], best).astype(np.float32)
+    return mean_over_epochs(lambda epoch: preds[:, epoch], used).astype(np.float32)
 
 
 def load_events_and_scores(
-    data_dir: Path, preds_dir: Path, events: str, predictions: str, n_ensemble_epochs: int = N_BEST_EPOCHS
+    data_dir: Path, preds_dir: Path, events: str, predictions: str, rule: EpochRule = PUBLISHED_RULE
 ) -> tuple[Events, np.ndarray]:
     """The data among the events in EVENTS.npy, and their scores [n_runs, n].
 
@@ -91,14 +100,14 @@ def load_events_and_scores(
     path = Path(data_dir) / f"{events}.npy"
     found = Events(drop_nan_rows(load_array(path), path), mixed=True)
     found = found if found.is_data.all() else found[found.is_data]
-    scores = minimum_val_loss_model_evaluation(preds_dir, n_ensemble_epochs, predictions)
+    scores = minimum_val_loss_model_evaluation(preds_dir, rule, predictions)
     if scores.shape[1] != len(found):
         raise InputError(f"{preds_dir}/{predictions}.npy: {scores.shape[1]} events, but {path} has {len(found)} data")
     return found, scores
 
 
 def load_test_scores(
-    data_dir: Path, preds_dir: Path, n_ensemble_epochs: int = N_BEST_EPOCHS, extra_signal: bool | None = None
+    data_dir: Path, preds_dir: Path, rule: EpochRule = PUBLISHED_RULE, extra_signal: bool | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Scores [n_runs, n] and labels [n] of the test data, with the extra signal appended.
 
@@ -107,17 +116,17 @@ def load_test_scores(
     extra_signal : bool or None
         None uses the extra signal if it is there.
     """
-    events, scores = load_events_and_scores(data_dir, preds_dir, "X_test", "preds_matris", n_ensemble_epochs)
+    events, scores = load_events_and_scores(data_dir, preds_dir, "X_test", "preds_matris", rule)
     labels = events.label
     there = (Path(preds_dir) / "preds_matris_extrasig.npy").is_file()
     if extra_signal or (extra_signal is None and there):
-        extra = minimum_val_loss_model_evaluation(preds_dir, n_ensemble_epochs, "preds_matris_extrasig")
+        extra = minimum_val_loss_model_evaluation(preds_dir, rule, "preds_matris_extrasig")
         scores = np.concatenate([scores, extra], axis=1)
         labels = np.concatenate([labels, np.ones(extra.shape[1])])
     return scores, labels
 
 
-def average_scores(folders: Sequence[Path]) -> None:
+def average_scores(folders: Sequence[Path], rule: EpochRule) -> None:
     """Replace the scores in the first folder by their mean over all: the same events, seen in several latent spaces.
 
     Raises
@@ -126,7 +135,7 @@ def average_scores(folders: Sequence[Path]) -> None:
         If the folders hold different events.
     """
     for path in sorted(folders[0].glob("preds_matris*.npy")):
-        kept = [minimum_val_loss_model_evaluation(folder, predictions=path.stem) for folder in folders]
+        kept = [minimum_val_loss_model_evaluation(folder, rule, path.stem) for folder in folders]
         if len({scores.shape for scores in kept}) > 1:
             raise InputError(f"{path}: the latent spaces hold different numbers of events")
         save_array(path, np.mean(kept, axis=0, dtype=np.float64)[:, None].astype(np.float32))

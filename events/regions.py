@@ -19,7 +19,7 @@ from events.view import Events, load_events, n_features_in
 
 logger = logging.getLogger(__name__)
 
-STRIP_WIDTH = 0.2  # TeV, of the two sideband strips of CWoLa (arXiv:1902.02634)
+STRIP_WIDTH = 0.5  # of CWoLa's strips, in widths of the SR: 0.2 TeV for the paper's (arXiv:1902.02634)
 SIDEBAND = ("outerdata_train", "outerdata_test")
 SIGNAL_REGION = ("innerdata_train", "innerdata_val")
 EXTRA_SIGNAL = ("innerdata_extrasig_train", "innerdata_extrasig_val")
@@ -147,8 +147,8 @@ class EventSource:
             return None
         events = self._load(SIDEBAND[1:])
         if without_strips:
-            low, high = self.sr_range
-            events = events[(events.m <= low - STRIP_WIDTH) | (events.m >= high + STRIP_WIDTH)]
+            low, high = self._outer_edges
+            events = events[(events.m <= low) | (events.m >= high)]
         return events if len(events) else None
 
     def extra_signal(self) -> tuple[Events, Events] | None:
@@ -166,17 +166,24 @@ class EventSource:
         return (first, second) if len(first) and len(second) else None
 
     def strips(self) -> Events:
-        """Sideband events of the two strips next to the signal region."""
-        low, high = self.sr_range
+        """Sideband events of the two strips next to the signal region, each half as wide as it is."""
+        (low, high), (outer_low, outer_high) = self.sr_range, self._outer_edges
         events = self._load(SIDEBAND)
-        lower = events[(events.m > low - STRIP_WIDTH) & (events.m <= low)]
-        upper = events[(events.m >= high) & (events.m < high + STRIP_WIDTH)]
+        lower = events[(events.m > outer_low) & (events.m <= low)]
+        upper = events[(events.m >= high) & (events.m < outer_high)]
         if len(lower) == 0 or len(upper) == 0:
+            empty = f"{outer_low:g} to {low:g}" if len(lower) == 0 else f"{high:g} to {outer_high:g}"
             raise InputError(
-                f"{self.data_dir}: no sideband event within {STRIP_WIDTH} TeV of the signal region, CWoLa needs both sides"
+                f"{self.data_dir}: no sideband event from {empty} TeV, CWoLa needs both strips next to the signal region"
             )
         logger.info("CWoLa: %d events in the lower strip, %d in the upper", len(lower), len(upper))
         return Events.joined(lower, upper)
+
+    @property
+    def _outer_edges(self) -> tuple[float, float]:
+        """Where CWoLa's strips end (TeV)."""
+        low, high = self.sr_range
+        return low - STRIP_WIDTH * (high - low), high + STRIP_WIDTH * (high - low)
 
     @property
     def _window(self) -> str:

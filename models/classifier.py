@@ -4,90 +4,28 @@ from __future__ import annotations
 
 import copy
 import itertools
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from sklearn.base import ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
-from torch.nn.functional import binary_cross_entropy_with_logits
 
+from common.processes import run_side_by_side
 from models.arrays import RandomState, as_matrix, as_seed, member_generators
+from models.network import StackedNetwork, losses_and_gradients_of, losses_of
 from models.training.checkpoints import Checkpoint
-from models.training.epochs import mean_over_epochs
+from models.training.epochs import EpochRule, Losses, mean_over_epochs
 from models.training.estimator import EpochEstimator
 from models.training.loop import MemberData, Objective
-from models.training.state import TrainingPlan
+from models.training.state import TrainingPlan, default_batch_size
 
 CHUNK = 1024  # events whose activations, for ten members, stay in cache
 LARGEST_STACK = 2 * 10**7  # weights
-
-
-class StackedNetwork(torch.nn.Module):
-    """Fully connected ReLU networks of several members side by side: weights [n_members, in, out], biases [n_members, 1, out]."""
-
-    def __init__(self, widths: Sequence[int], generators: Sequence[torch.Generator]) -> None:
-        super().__init__()
-        self.weights, self.biases = torch.nn.ParameterList(), torch.nn.ParameterList()
-        for n_in, n_out in itertools.pairwise([*widths, 1]):
-            bound = 1 / math.sqrt(n_in)  # the same uniform law as torch.nn.Linear's
-            for shape, parameters in (((n_in, n_out), self.weights), ((1, n_out), self.biases)):
-                parameters.append(torch.stack([torch.empty(shape).uniform_(-bound, bound, generator=g) for g in generators]))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Logits [n_members, n] of x [n_members, n, d]."""
-        *hidden, (weight, bias) = zip(self.weights, self.biases, strict=True)
-        for w, b in hidden:
-            x = torch.baddbmm(b, x, w).relu_()
-        return (x * weight.mT).sum(dim=2) + bias[:, :, 0]  # a matrix product with one column is slower
-
-
-def losses_of(network: StackedNetwork) -> Callable[..., torch.Tensor]:
-    """The mean cross-entropy of every member (nats), of x [n_members, n, d], target and weight [n_members, n]."""
-
-    def member_losses(x: torch.Tensor, target: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-        return binary_cross_entropy_with_logits(network(x), target, weight, reduction="none").mean(dim=1)
-
-    return member_losses
-
-
-def losses_and_gradients_of(network: StackedNetwork) -> Callable[..., torch.Tensor]:
-    """`losses_of` that also writes the gradients: backpropagation by hand, without allocating anything per step.
-
-    Steps are so small that autograd's bookkeeping and fresh memory would cost as much as the matrix products.
-    """
-    weights, biases = list(network.weights), list(network.biases)
-    # Batched products are slow where the result is not contiguous, as the views of the flat gradient are not.
-    products = [torch.empty_like(w, memory_format=torch.contiguous_format) for w in weights[:-1]]
-    buffers: dict[torch.Size, tuple[list[torch.Tensor], list[torch.Tensor]]] = {}
-
-    @torch.no_grad()
-    def member_losses(x: torch.Tensor, target: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-        if x.shape not in buffers:
-            buffers[x.shape] = tuple([x.new_empty(*x.shape[:2], b.shape[2]) for b in biases[:-1]] for _ in range(2))
-        outputs, slopes = buffers[x.shape]
-        inputs = [x, *outputs]
-        for w, b, before, after in zip(weights[:-1], biases[:-1], inputs[:-1], outputs, strict=True):
-            torch.baddbmm(b, before, w, out=after).relu_()
-        last = weights[-1].mT
-        logits = torch.mul(inputs[-1], last, out=slopes[-1]).sum(dim=2) + biases[-1][:, :, 0]
-        losses = binary_cross_entropy_with_logits(logits, target, weight, reduction="none").mean(dim=1)
-        slope = logits.sigmoid_().sub_(target).mul_(weight).div_(x.shape[1]).unsqueeze(2)  # d(sum of losses) / d(logits)
-        torch.sum(slope, dim=1, keepdim=True, out=biases[-1].grad)
-        weights[-1].grad.copy_(torch.mul(inputs[-1], slope, out=slopes[-1]).sum(dim=1).unsqueeze(2))
-        torch.mul(slope, last, out=slopes[-1])
-        for i in reversed(range(len(outputs))):
-            slopes[i].mul_(torch.sign(outputs[i], out=outputs[i]))  # 0 where the ReLU was; its output is not needed any more
-            weights[i].grad.copy_(torch.bmm(inputs[i].mT, slopes[i], out=products[i]))
-            torch.sum(slopes[i], dim=1, keepdim=True, out=biases[i].grad)
-            if i:
-                torch.bmm(slopes[i], weights[i].mT, out=slopes[i - 1])
-        return losses
-
-    return member_losses
+TRAINED_TOGETHER = 5  # networks per stack on the CPU: together a step costs a quarter less; more would leave cores idle
 
 
 class NeuralNetworkClassifier(ClassifierMixin, EpochEstimator):
@@ -105,21 +43,24 @@ class NeuralNetworkClassifier(ClassifierMixin, EpochEstimator):
         Widths of the hidden layers (ReLU).
     n_runs : int
         Number of independent networks.
-    n_best_epochs : int
-        Every network's score is the mean over so many of its epochs, those of lowest validation loss. More than 1 needs a `save_path`,
-        or a checkpoint, where the epochs are kept.
-    lr, weight_decay : float
-        Of Adam; the loss is the binary cross-entropy.
+    scored_epochs, n_scored_epochs : {"lowest", "last"}, int
+        Every network's score is the mean over so many of its epochs, those of lowest validation loss or the last ones. More than 1 needs
+        a `save_path`, or a checkpoint, where the epochs are kept.
+    lr, weight_decay, schedule, averaging
+        How it is trained, see `models.training.state.TrainingPlan`; `schedule` is "one_cycle" or "constant". The loss is the binary
+        cross-entropy.
     early_stopping, patience : bool, int
         A network is done after `patience` epochs without a lower validation loss.
     val_split : float
         Share of the events that every network holds out for validation where `fit` is given none.
-    batch_size, drop_last : int, bool
-        Events per step; whether to leave out what does not fill a batch.
+    batch_size, drop_last : int or None, bool
+        Events per step, None for the number of `default_batch_size`; whether to leave out what does not fill a batch.
     epochs : int or None
         Passes over the training events; None trains until the patience is used up.
     use_class_weights : bool
         Weight the events so that both classes count the same in total.
+    n_jobs : int
+        On the CPU, stacks of five networks are trained in so many processes side by side; the result does not depend on how many.
     no_gpu : bool
         Stay on the CPU; otherwise the GPU is used if there is one.
     verbose : bool
@@ -130,7 +71,7 @@ class NeuralNetworkClassifier(ClassifierMixin, EpochEstimator):
     Attributes
     ----------
     module_ : StackedNetwork
-        After `fit`: every network in its epoch of lowest validation loss.
+        After `fit`: every network in its epoch of lowest validation loss, or in the last one.
     train_losses_, val_losses_ : arrays [n_epochs + 1, n_runs]
         Mean weighted cross-entropy in nats; index 0 is before training.
 
@@ -144,8 +85,8 @@ class NeuralNetworkClassifier(ClassifierMixin, EpochEstimator):
     True
     """
 
-    hyperparameters = ("layers", "lr", "weight_decay")
-    _sizes = ("n_inputs", "n_runs", "n_best_epochs")
+    hyperparameters = ("layers", "lr", "weight_decay", "schedule", "averaging", "scored_epochs", "n_scored_epochs")
+    _sizes = ("n_inputs", "n_runs")
     _folder_name = "CLSF_models"
 
     def __init__(
@@ -155,16 +96,20 @@ class NeuralNetworkClassifier(ClassifierMixin, EpochEstimator):
         n_inputs: int | None = 4,
         layers: Sequence[int] = (64, 64, 64),
         n_runs: int = 1,
-        n_best_epochs: int = 1,
+        scored_epochs: Literal["lowest", "last"] = "lowest",
+        n_scored_epochs: int = 1,
         lr: float = 1e-3,
         weight_decay: float = 0.0,
+        schedule: Literal["one_cycle", "constant"] = "constant",
+        averaging: float = 0.0,
         early_stopping: bool = False,
         patience: int = 10,
         val_split: float = 0.2,
-        batch_size: int = 128,
+        batch_size: int | None = 128,
         drop_last: bool = True,
         epochs: int | None = 100,
         use_class_weights: bool = True,
+        n_jobs: int = 1,
         no_gpu: bool = False,
         verbose: bool = False,
         random_state: RandomState = None,
@@ -174,9 +119,12 @@ class NeuralNetworkClassifier(ClassifierMixin, EpochEstimator):
         self.n_inputs = n_inputs
         self.layers = layers
         self.n_runs = n_runs
-        self.n_best_epochs = n_best_epochs
+        self.scored_epochs = scored_epochs
+        self.n_scored_epochs = n_scored_epochs
         self.lr = lr
         self.weight_decay = weight_decay
+        self.schedule = schedule
+        self.averaging = averaging
         self.early_stopping = early_stopping
         self.patience = patience
         self.val_split = val_split
@@ -184,6 +132,7 @@ class NeuralNetworkClassifier(ClassifierMixin, EpochEstimator):
         self.drop_last = drop_last
         self.epochs = epochs
         self.use_class_weights = use_class_weights
+        self.n_jobs = n_jobs
         self.no_gpu = no_gpu
         self.verbose = verbose
         self.random_state = random_state
@@ -201,7 +150,6 @@ class NeuralNetworkClassifier(ClassifierMixin, EpochEstimator):
         sample_weight: np.ndarray | None = None,
         sample_weight_val: np.ndarray | None = None,
         *,
-        on_epoch: Callable[[int, NeuralNetworkClassifier, np.ndarray], None] | None = None,
         checkpoint: Checkpoint | None = None,
     ) -> NeuralNetworkClassifier:
         """Minimise the weighted cross-entropy of y [n] given X [n, d]; rows with NaN are ignored.
@@ -214,8 +162,6 @@ class NeuralNetworkClassifier(ClassifierMixin, EpochEstimator):
             Validation events for all networks; without them each holds out its own random share `val_split` of X.
         sample_weight : array [n], optional
             Only the relative size counts: weights are scaled to mean 1, after balancing the classes where that is asked for.
-        on_epoch : callable, optional
-            Called after every epoch with its number, this estimator (in that epoch's state) and the validation losses [n_runs].
         checkpoint : models.training.checkpoints.Checkpoint, optional
             Where the training is kept, and goes on from if it was interrupted; events, parameters and seed must be the same then.
 
@@ -224,14 +170,6 @@ class NeuralNetworkClassifier(ClassifierMixin, EpochEstimator):
         ValueError
             If an array is empty, of the wrong width or length, if a class is absent, or if no epoch has a finite loss.
         """
-        plan = TrainingPlan(
-            self.epochs,
-            self.batch_size,
-            self.lr,
-            self.weight_decay,
-            patience=self.patience if self.early_stopping else 0,
-            drop_last=self.drop_last,
-        )
         X = as_matrix(X, width=self.n_inputs, owner=self)
         self.n_features_in_ = X.shape[1]
         if y is None:
@@ -241,23 +179,61 @@ class NeuralNetworkClassifier(ClassifierMixin, EpochEstimator):
         self.classes_ = np.unique(y)
         if len(self.classes_) > 2:
             raise ValueError("Only binary classification is supported. The type of the target is multiclass.")
-        if self.n_best_epochs < 1 or (self.n_best_epochs > 1 and self.save_path is None and checkpoint is None):
-            raise ValueError(f"n_best_epochs = {self.n_best_epochs} must be 1, or above 1 with a place where epochs are kept")
-        data = self._tensors(X, y, sample_weight)
-        device, n = self._device, len(data[0])
+        if self.n_scored_epochs < 1 or (self.n_scored_epochs > 1 and self.save_path is None and checkpoint is None):
+            raise ValueError(f"n_scored_epochs = {self.n_scored_epochs} must be 1, or above 1 with a place where epochs are kept")
+        train = self._tensors(X, y, sample_weight)
+        val = None if X_val is None else self._tensors(X_val, y_val, sample_weight_val)
         generators = member_generators(as_seed(self.random_state), self.n_runs)
-        network = self._build(generators).to(device)
-        if X_val is None:
+        if self.n_runs <= TRAINED_TOGETHER or self._device.type != "cpu":
+            return self._learn(generators, train, val, checkpoint)
+        parts, tasks, places = [], [], []
+        for first in range(0, self.n_runs, TRAINED_TOGETHER):
+            mine, name = generators[first : first + TRAINED_TOGETHER], f"runs_{first}"
+            part = copy.copy(self).set_params(n_runs=len(mine))
+            if self.save_path is not None:
+                part.save_path = Path(self.save_path) / self._folder_name / name
+            place = None if checkpoint is None else checkpoint.below(name)
+            parts.append(part)
+            places.append(place)
+            tasks.append(partial(part._learn_for_another, mine, train, val, place))
+        for part, place, learned in zip(parts, places, run_side_by_side(tasks, self.n_jobs), strict=True):
+            part._take_over(learned, place)
+        return self._join(parts, checkpoint)
+
+    def _learn_for_another(self, *arguments: Any) -> dict[str, Any]:
+        """Train one stack; what was learned, as plain arrays that another process can take over."""
+        return self._learn(*arguments)._learned()
+
+    def _learn(
+        self,
+        generators: list[torch.Generator],
+        train: Sequence[torch.Tensor],
+        val: Sequence[torch.Tensor] | None,
+        checkpoint: Checkpoint | None,
+    ) -> NeuralNetworkClassifier:
+        """Train one stack on tensors X [n, d], y [n] and weight [n]."""
+        network, n = self._build(generators).to(self._device), len(train[0])
+        if val is None:
             n_val = round(self.val_split * n)
             if not 0 < n_val < n:
                 raise ValueError(f"val_split = {self.val_split:g} of n_samples={n} leaves no event to train or to validate on")
-            order = torch.stack([torch.randperm(n, generator=generator) for generator in generators]).to(device)
-            train, val = MemberData(data, order[:, n_val:]), MemberData(data, order[:, :n_val])
+            order = torch.stack([torch.randperm(n, generator=generator) for generator in generators]).to(self._device)
+            data = MemberData(train, order[:, n_val:]), MemberData(train, order[:, :n_val])
         else:
-            val_data = self._tensors(X_val, y_val, sample_weight_val)
-            train, val = (MemberData.all_for_all(tensors, self.n_runs) for tensors in (data, val_data))
-        objective = Objective("classifier", losses_of, losses_and_gradients_of)
-        self._train(network, objective, train, val, plan, generators, on_epoch, checkpoint)
+            data = tuple(MemberData.all_for_all(tensors, self.n_runs) for tensors in (train, val))
+        plan = TrainingPlan(
+            self.epochs,
+            default_batch_size(data[0].rows.shape[1], 512) if self.batch_size is None else self.batch_size,
+            self.lr,
+            self.weight_decay,
+            one_cycle=self.schedule == "one_cycle",
+            averaging=self.averaging,
+            patience=self.patience if self.early_stopping else 0,
+            keep_last=self.scored_epochs == "last",
+            drop_last=self.drop_last,
+        )
+        objective = Objective(f"classifiers ({self.n_runs})", losses_of, losses_and_gradients_of)
+        self._train(network, objective, *data, plan, generators, None, checkpoint)
         return self
 
     def load_weights(self, path: Path) -> NeuralNetworkClassifier:
@@ -270,10 +246,10 @@ class NeuralNetworkClassifier(ClassifierMixin, EpochEstimator):
 
     def predict_runs(self, X: np.ndarray) -> np.ndarray:
         """Probability of class 1 for every network and event [n_runs, n], float32; NaN for rows with NaN."""
-        if self.n_best_epochs == 1:
-            return self._scores(X)
         self._ready()
-        epochs = self._in_use(self._store.ranking())
+        if self.n_scored_epochs == 1:
+            return self._scores(X)
+        epochs = [list(mine) for mine in self._in_use(self._store.usable())]
         return mean_over_epochs(lambda epoch: self._scores_after(epoch, X), epochs).astype(np.float32)
 
     def predict_versions(self, X: np.ndarray) -> np.ndarray:
@@ -305,6 +281,10 @@ class NeuralNetworkClassifier(ClassifierMixin, EpochEstimator):
 
     def _build(self, generators: Sequence[torch.Generator]) -> StackedNetwork:
         n_inputs = self._n_inputs()
+        if self.schedule not in ("one_cycle", "constant") or self.scored_epochs not in ("lowest", "last"):
+            raise ValueError(
+                f"schedule = {self.schedule!r}, scored_epochs = {self.scored_epochs!r}: see the docstring for what they may be"
+            )
         if np.ndim(self.layers) != 1 or len(self.layers) == 0:
             raise ValueError(f"layers must hold the widths of the hidden layers, one at least, not {self.layers!r}")
         widths = [n_inputs, *self.layers, 1]
@@ -314,8 +294,12 @@ class NeuralNetworkClassifier(ClassifierMixin, EpochEstimator):
             raise ValueError(f"n_runs must be at least 1, not {self.n_runs}")
         return StackedNetwork([n_inputs, *self.layers], generators)
 
-    def _in_use(self, ranking: list[list[int]]) -> list[list[int]]:
-        return [mine[: self.n_best_epochs] for mine in ranking]
+    def _in_use(self, usable: list[Losses]) -> list[Losses]:
+        rule = EpochRule(self.scored_epochs, self.n_scored_epochs)
+        return [{epoch: mine[epoch] for epoch in rule.choose(mine)} for mine in usable]
+
+    def _best(self, usable: Losses) -> int:
+        return EpochRule(self.scored_epochs, 1).choose(usable)[0]
 
     def _scores_after(self, epoch: int, X: np.ndarray) -> np.ndarray:
         return copy.copy(self).load_epoch_model(epoch)._scores(X)

@@ -19,7 +19,7 @@ from common.files import load_json, save_arrays, save_json
 from models.ensembles import EnsembleModel
 from models.registry import DENSITIES
 from models.scalers import ExtPipeline, make_scaler, scaler_from_dict, scaler_to_dict
-from models.training.epochs import N_BEST_EPOCHS
+from models.training.epochs import N_MIXED
 
 logger = logging.getLogger(__name__)
 
@@ -285,7 +285,7 @@ class StoredDensity:
         logger.info("density estimator: %s, %d version(s)", self.folder / self.name, len(versions))
         return [FeatureDensity(preprocessing, version) for version in versions]
 
-    def load(self, n_best: int = N_BEST_EPOCHS, *, no_gpu: bool = False) -> FeatureDensity:
+    def load(self, n_best: int = N_MIXED, *, no_gpu: bool = False) -> FeatureDensity:
         """The density, mixed of its best versions."""
         versions = self.versions(n_best, no_gpu=no_gpu)
         if len(versions) == 1:
@@ -293,6 +293,6 @@ class StoredDensity:
         return FeatureDensity(versions[0].preprocessing, EnsembleModel([v.estimator for v in versions], verbose=True))
 
 
-def load_density(folder: Path, name: str = "my_ANODE_model", n_best: int = N_BEST_EPOCHS) -> FeatureDensity:
+def load_density(folder: Path, name: str = "my_ANODE_model", n_best: int = N_MIXED) -> FeatureDensity:
     """The density that stage 2 left in a folder, mixed of its `n_best` best epochs."""
     return StoredDensity(Path(folder), name).load(n_best)

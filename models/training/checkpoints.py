@@ -37,6 +37,12 @@ class Checkpoint:
         """Where the finished epochs are, unless the estimator has a place of its own for them."""
         return EpochStore(self.path.with_name(EPOCHS))
 
+    def below(self, name: str) -> Checkpoint:
+        """A place for a part of the training."""
+        folder = self.path.parent / f".{name}"
+        folder.mkdir(parents=True, exist_ok=True)
+        return Checkpoint(folder / self.path.name)
+
     def exists(self) -> bool:
         """Whether there is a training to go on with."""
         return self.path.is_file()
@@ -66,11 +72,9 @@ class Checkpoint:
 
     @contextmanager
     def signals_deferred(self) -> Iterator[None]:
-        """Remember SIGTERM and SIGINT until `raise_if_interrupted`; a second one does not wait."""
+        """Remember SIGTERM and SIGINT until `raise_if_interrupted`; the batch system and a parent process may both send one."""
 
         def remember(number: int, _: FrameType | None) -> None:
-            if self._received is not None:
-                raise Interrupted(number)
             self._received = number
 
         self._received = None

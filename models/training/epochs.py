@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -15,44 +16,75 @@ from common.files import copy_whole, load_array, load_json, save_array, save_jso
 if TYPE_CHECKING:
     import torch
 
-logger = logging.getLogger(__name__)
-
-N_BEST_EPOCHS = 10  # of a density, that are mixed; of a classifier, whose scores are averaged
+EPOCH_NUMBER, LARGEST_LOSS = re.compile(r"[0-9]{1,6}"), 1e300
+N_MIXED = 10  # epochs of a density that are mixed, at most
+MIXED_WITHIN = 0.001  # nats above the lowest validation loss that an epoch of a mixture may be
 DIVERGED = 1.0  # nats above the loss before training that no training in order reaches
 
+Losses = dict[int, float]  # validation loss (nats) after every usable epoch
 
-def best_epochs(val_losses: np.ndarray, n_best: int | None = N_BEST_EPOCHS, ceiling: float = np.inf) -> np.ndarray:
-    """Numbers of the epochs of lowest validation loss, best first.
 
-    Where fewer than `n_best` are usable, all of them are used and the log says so.
+def usable_epochs(val_losses: np.ndarray, ceiling: float = np.inf) -> Losses:
+    """The epochs that may be used, with their validation losses, lowest first.
 
     Parameters
     ----------
     val_losses : array [n_epochs]
         Loss after every epoch (nats).
-    n_best : int or None
-        None for all that are usable.
     ceiling : float
-        Epochs that are not finite or above this loss have diverged and are never selected; `DIVERGED` above the loss before training,
-        for example.
+        Epochs that are not finite or above this loss have diverged and are never used; `DIVERGED` above the loss before training, for
+        example.
 
     Raises
     ------
     ValueError
-        If no epoch can be selected.
+        If there is none.
 
     Examples
     --------
-    >>> best_epochs(np.array([5.2, np.nan, 5.1, 12.0]), n_best=2, ceiling=9.0)
-    array([2, 0])
+    >>> usable_epochs(np.array([5.25, np.nan, 5.125, 12.0]), ceiling=9.0)
+    {2: 5.125, 0: 5.25}
     """
     val_losses = np.asarray(val_losses, dtype=np.float64)
     usable = np.flatnonzero(np.isfinite(val_losses) & ~(val_losses > ceiling))
     if len(usable) == 0:
         raise ValueError(f"none of the {len(val_losses)} epochs has a finite validation loss below {ceiling:g}")
-    if n_best is not None and len(usable) < n_best:
-        logger.info("only %d of %d epochs are usable: all of them are used, instead of %d", len(usable), len(val_losses), n_best)
-    return usable[np.argsort(val_losses[usable], kind="stable")][:n_best]
+    return {int(epoch): float(val_losses[epoch]) for epoch in usable[np.argsort(val_losses[usable], kind="stable")]}
+
+
+@dataclass(frozen=True)
+class EpochRule:
+    """Which epochs of a training are used.
+
+    Parameters
+    ----------
+    kind : {"lowest", "last"}
+        Those of lowest validation loss, or the last ones. With 1 % of signal a validation loss hardly knows the signal: its minimum may
+        come before a classifier has seen it. A schedule that ends with small steps has its best weights at its end.
+    n : int
+        So many, or all where there are fewer.
+    within : float
+        None whose validation loss is further above the lowest one (nats): early epochs that fill a short training's mixture spoil it.
+
+    Examples
+    --------
+    >>> losses = {2: 5.1, 3: 5.2, 1: 5.3, 0: 6.0}
+    >>> EpochRule("lowest", 2).choose(losses), EpochRule("last", 2).choose(losses), EpochRule("lowest", 9, within=0.25).choose(losses)
+    ([2, 3], [3, 2], [2, 3, 1])
+    """
+
+    kind: Literal["lowest", "last"]
+    n: int
+    within: float = np.inf
+
+    def choose(self, losses: Losses) -> list[int]:
+        """The epochs, best first, of those that are usable."""
+        limit = min(losses.values()) + self.within
+        near = [epoch for epoch, loss in losses.items() if loss <= limit]
+        return sorted(near, key=losses.get if self.kind == "lowest" else lambda epoch: -epoch)[: self.n]
+
+
+PUBLISHED_RULE = EpochRule("lowest", 10)  # of classifiers (arXiv:2109.00546)
 
 
 def mean_over_epochs(scores_of: Callable[[int], np.ndarray], epochs: Sequence[Sequence[int]]) -> np.ndarray:
@@ -80,8 +112,9 @@ def mean_over_epochs(scores_of: Callable[[int], np.ndarray], epochs: Sequence[Se
 class EpochStore:
     """The epochs of one training in a folder: PREFIXepoch_E.par (weights) and PREFIXestimator.json.
 
-    The latter says what was trained, by name and parameters, and ranks the epochs of every member of the stack by validation loss.
-    While a training lasts, the losses are there as well.
+    The latter says what was trained, by name and parameters, and the usable epochs of every member of the stack with their validation
+    losses.
+    While a training lasts, the losses of all epochs are there as well.
 
     Parameters
     ----------
@@ -122,11 +155,11 @@ class EpochStore:
         except OSError as error:
             raise InputError(f"{self.folder}: this folder cannot be made ({error.strerror})") from error
 
-    def keep(self, epoch: int, module: torch.nn.Module) -> None:
+    def keep(self, epoch: int, state: Mapping[str, torch.Tensor]) -> None:
         """Write the weights of an epoch."""
         from models.weights import save_weights
 
-        save_weights(self.path(epoch), module.state_dict())
+        save_weights(self.path(epoch), state)
 
     def keep_losses(self, **losses: np.ndarray) -> None:
         """Write losses [n_epochs + 1, n_members] by their name."""
@@ -147,13 +180,12 @@ class EpochStore:
             raise InputError(f"{path}: shape {losses.shape}, expected [epochs + 1, {n_members}]")
         return losses
 
-    def describe(self, estimator: str, parameters: dict[str, Any], ranking: Sequence[Sequence[int]]) -> None:
-        """Write what was trained, and the epochs of every member, best first."""
-        epochs = [[int(epoch) for epoch in mine] for mine in ranking]
-        save_json(self.description, {"estimator": estimator, "parameters": parameters, "epochs": epochs})
+    def describe(self, estimator: str, parameters: dict[str, Any], epochs: Sequence[Losses]) -> None:
+        """Write what was trained, and the usable epochs of every member with their validation losses, lowest first."""
+        save_json(self.description, {"estimator": estimator, "parameters": parameters, "epochs": list(epochs)})
 
-    def read(self) -> tuple[str, dict[str, Any], list[list[int]]]:
-        """What `describe` wrote: the estimator's name, its parameters (of any type), and the epochs of every member, best first.
+    def read(self) -> tuple[str, dict[str, Any], list[Losses]]:
+        """What `describe` wrote: the estimator's name, its parameters (of any type), and the usable epochs of every member.
 
         Raises
         ------
@@ -161,13 +193,13 @@ class EpochStore:
             If the file is missing or damaged.
         """
         content = load_json(self.description)
-        name, parameters, ranking = (content.get(key) for key in ("estimator", "parameters", "epochs"))
-        if not isinstance(name, str) or not isinstance(parameters, dict) or not _is_ranking(ranking):
+        name, parameters, epochs = (content.get(key) for key in ("estimator", "parameters", "epochs"))
+        if not isinstance(name, str) or not isinstance(parameters, dict) or not _are_epochs(epochs):
             raise InputError(f"{self.description}: not the description of a trained estimator")
-        return name, parameters, ranking
+        return name, parameters, [{int(epoch): float(loss) for epoch, loss in mine.items()} for mine in epochs]
 
-    def ranking(self) -> list[list[int]]:
-        """The epochs of every member, best first."""
+    def usable(self) -> list[Losses]:
+        """The usable epochs of every member."""
         return self.read()[2]
 
     def copy_to(self, other: EpochStore, epochs: Sequence[int]) -> None:
@@ -184,10 +216,14 @@ class EpochStore:
             copy_whole(self.path(epoch), other.path(epoch))
 
 
-def _is_ranking(content: Any) -> bool:
+def _are_epochs(content: Any) -> bool:
     return (
         isinstance(content, list)
         and len(content) > 0
-        and all(isinstance(mine, list) and len(mine) > 0 for mine in content)
-        and all(type(epoch) is int and epoch >= 0 for mine in content for epoch in mine)
+        and all(isinstance(mine, dict) and len(mine) > 0 for mine in content)
+        and all(EPOCH_NUMBER.fullmatch(epoch) and _is_loss(loss) for mine in content for epoch, loss in mine.items())
     )
+
+
+def _is_loss(content: Any) -> bool:
+    return type(content) in (int, float) and -LARGEST_LOSS < content < LARGEST_LOSS

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, get_type_hints
 
@@ -18,7 +18,7 @@ from common.errors import InputError
 from common.hyperparameters import checked
 from models.arrays import member_generators, pick_device
 from models.training.checkpoints import Checkpoint
-from models.training.epochs import DIVERGED, EpochStore, best_epochs
+from models.training.epochs import DIVERGED, EpochRule, EpochStore, Losses, usable_epochs
 from models.training.loop import MemberData, Objective, train_members
 from models.training.state import TrainingPlan
 from models.weights import load_weights
@@ -46,6 +46,7 @@ class EpochEstimator(BaseEstimator, ABC):
     _sizes: ClassVar[tuple[str, ...]]
     _folder_name: ClassVar[str]
     _n_members = 1
+    _mixed_within: ClassVar[float] = np.inf  # nats above the lowest validation loss that one of several versions may be
 
     @abstractmethod
     def _build(self, generators: list[torch.Generator]) -> torch.nn.Module:
@@ -69,8 +70,8 @@ class EpochEstimator(BaseEstimator, ABC):
         store = EpochStore(folder, f"{name}_")
         parameters = checked(store.read()[1], cls.parameter_types([*cls.hyperparameters, *cls._sizes]), store.description)
         estimator = cls(**parameters)
-        if len(store.ranking()) != estimator._n_members:
-            raise InputError(f"{store.description}: epochs of {len(store.ranking())} runs, expected {estimator._n_members}")
+        if len(store.usable()) != estimator._n_members:
+            raise InputError(f"{store.description}: epochs of {len(store.usable())} runs, expected {estimator._n_members}")
         estimator.store_ = store
         return estimator
 
@@ -78,15 +79,17 @@ class EpochEstimator(BaseEstimator, ABC):
         """Write what predictions need: NAME_epoch_E.par of every epoch in use, and NAME_estimator.json."""
         store = EpochStore(folder, f"{name}_")
         if hasattr(self, "store_"):
-            ranking = self._in_use(self.store_.ranking())
-            self.store_.copy_to(store, sorted({epoch for mine in ranking for epoch in mine}))
+            usable = self._in_use(self.store_.usable())
+            self.store_.copy_to(store, sorted({epoch for mine in usable for epoch in mine}))
         else:  # only the best is in memory
-            ranking = [[0]] * self._n_members
-            store.keep(0, self._ready())
-        store.describe(type(self).__name__, self._parameters(), ranking)
+            usable = [{0: 0.0}] * self._n_members
+            store.keep(0, self._ready().state_dict())
+        store.describe(type(self).__name__, self._parameters(), usable)
 
     def versions(self, n_best: int = 1) -> list[Any]:
         """The epochs of lowest validation loss, best first, each as an estimator of its own; this one alone if no epochs were kept.
+
+        There are fewer than `n_best` where others are not as good.
 
         Raises
         ------
@@ -98,10 +101,9 @@ class EpochEstimator(BaseEstimator, ABC):
         if not hasattr(self, "store_") and not self.load:
             self._ready()
             return [self]
-        (epochs,) = self._store.ranking()
-        if len(epochs) < n_best:
-            logger.info("only %d epochs are usable: all of them are used, instead of %d", len(epochs), n_best)
-        return [copy.copy(self).load_epoch_model(epoch) for epoch in epochs[:n_best]]
+        (usable,) = self._store.usable()
+        epochs = EpochRule("lowest", n_best, self._mixed_within).choose(usable)
+        return [copy.copy(self).load_epoch_model(epoch) for epoch in epochs]
 
     def load_weights(self, path: Path) -> Any:
         """Read the weights of one epoch into this configuration.
@@ -121,8 +123,8 @@ class EpochEstimator(BaseEstimator, ABC):
         return self.load_weights(self._store.path(epoch))
 
     def load_best_model(self) -> Any:
-        """Read the epoch of lowest validation loss from where it was kept; of several runs, every one's own."""
-        best = [mine[0] for mine in self._store.ranking()]
+        """Read the best epoch from where it was kept, that of lowest validation loss in general; of several runs, every one's own."""
+        best = [self._best(mine) for mine in self._store.usable()]
         states = {epoch: self.load_epoch_model(epoch).module_.state_dict() for epoch in sorted(set(best))}
         state = self.module_.state_dict()
         for member, epoch in enumerate(best):
@@ -160,7 +162,7 @@ class EpochEstimator(BaseEstimator, ABC):
         def keep(epoch: int, validated: torch.nn.Module, val_losses: np.ndarray) -> None:
             self.module_ = validated
             if store is not None:
-                store.keep(epoch, validated)
+                store.keep(epoch, validated.state_dict())
             if on_epoch is not None:
                 on_epoch(epoch, self, val_losses)
 
@@ -168,28 +170,74 @@ class EpochEstimator(BaseEstimator, ABC):
             module, objective, train, val, plan, generators, on_epoch=keep, checkpoint=checkpoint, verbose=self.verbose
         )
         self.__dict__.pop("module_", None)
-        ranking = [best_epochs(losses[1:], None, ceiling=losses[0] + DIVERGED) for losses in curves.val.T]
+        usable = [usable_epochs(losses[1:], losses[0] + DIVERGED) for losses in curves.val.T]
+        if n_diverged := int(np.isfinite(curves.val[1:]).sum()) - sum(map(len, usable)):
+            logger.warning("%s: %d epochs have diverged and are not used", objective.name, n_diverged)
         self.train_losses_, self.val_losses_ = curves.train, curves.val
         if store is not None:
             store.keep_losses(train=curves.train, val=curves.val)
-            store.describe(type(self).__name__, self._parameters(), ranking)
+            store.describe(type(self).__name__, self._parameters(), usable)
         self.module_ = module.eval()
+
+    def _join(self, parts: Sequence[Any], checkpoint: Checkpoint | None) -> Any:
+        """Become the stack whose members were trained in parts."""
+        module = self._build(member_generators(0, self._n_members))
+        module.load_state_dict(_joined([part.module_.state_dict() for part in parts]))
+        lengths = [len(part.val_losses_) for part in parts]
+        padded = [np.full((max(lengths) - length, part._n_members), np.nan) for part, length in zip(parts, lengths, strict=True)]
+        losses = {
+            kind: np.hstack(
+                [np.vstack([getattr(part, f"{kind}_losses_"), rest]) for part, rest in zip(parts, padded, strict=True)]
+            )
+            for kind in ("train", "val")
+        }
+        store = self._start_keeping(checkpoint)
+        if store is not None:
+            usable = [mine for part in parts for mine in part.store_.usable()]
+            for epoch in sorted({epoch for mine in usable for epoch in mine}):
+                store.keep(epoch, _joined([part.state_after(epoch) for part in parts]))
+            store.keep_losses(**losses)
+            store.describe(type(self).__name__, self._parameters(), usable)
+        self.train_losses_, self.val_losses_ = losses["train"], losses["val"]
+        self.module_ = module.to(self._device).eval()
+        return self
+
+    def state_after(self, epoch: int) -> dict[str, torch.Tensor]:
+        """Weights after an epoch; where it was not kept, because all members were done or it diverged, those of the best."""
+        kept = self._store.path(epoch).is_file()
+        return (copy.copy(self).load_epoch_model(epoch) if kept else self).module_.state_dict()
+
+    def _learned(self) -> dict[str, Any]:
+        """Weights and losses as plain arrays."""
+        state = {name: value.cpu().numpy() for name, value in self.module_.state_dict().items()}
+        return {"state": state, "train_losses_": self.train_losses_, "val_losses_": self.val_losses_}
+
+    def _take_over(self, learned: dict[str, Any], checkpoint: Checkpoint | None) -> None:
+        """Know what an estimator like this one has learned in another process."""
+        module = self._build(member_generators(0, self._n_members))
+        module.load_state_dict({name: torch.as_tensor(value) for name, value in learned["state"].items()})
+        self.module_, self.train_losses_, self.val_losses_ = module.eval(), learned["train_losses_"], learned["val_losses_"]
+        if (store := self._place_for_epochs(checkpoint)) is not None:
+            self.store_ = store
+
+    def _place_for_epochs(self, checkpoint: Checkpoint | None) -> EpochStore | None:
+        """Where epochs are kept, if anywhere."""
+        if self.save_path is not None:
+            return EpochStore(Path(self.save_path) / self._folder_name)
+        return None if checkpoint is None else checkpoint.epochs
 
     def _start_keeping(self, checkpoint: Checkpoint | None) -> EpochStore | None:
         """Where epochs are kept, if anywhere; forget what an earlier training left, in memory and, unless it goes on, on disk."""
         for name in ("module_", "train_losses_", "val_losses_", "store_"):
             self.__dict__.pop(name, None)
-        if self.save_path is not None:
-            self.store_ = EpochStore(Path(self.save_path) / self._folder_name)
-        elif checkpoint is not None:
-            self.store_ = checkpoint.epochs
-        else:
+        if (store := self._place_for_epochs(checkpoint)) is None:
             return None
         if checkpoint is not None and checkpoint.exists():
-            self.store_.make_folder()
+            store.make_folder()
         else:
-            self.store_.clear()
-        return self.store_
+            store.clear()
+        self.store_ = store
+        return store
 
     @property
     def _store(self) -> EpochStore:
@@ -208,9 +256,13 @@ class EpochEstimator(BaseEstimator, ABC):
         parameters = {name: getattr(self, name) for name in (*self.hyperparameters, *self._sizes)}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in parameters.items()}
 
-    def _in_use(self, ranking: list[list[int]]) -> list[list[int]]:
+    def _in_use(self, usable: list[Losses]) -> list[Losses]:
         """Those epochs of every member that predictions may need."""
-        return ranking
+        return usable
+
+    def _best(self, usable: Losses) -> int:
+        """The epoch that stands for a training."""
+        return next(iter(EpochRule("lowest", 1).choose(usable)))
 
     def _ready(self) -> torch.nn.Module:
         """The module in `eval` mode; read from where it was kept at the first call."""
@@ -226,3 +278,8 @@ class EpochEstimator(BaseEstimator, ABC):
         else:
             losses = self._store.losses(kind, self._n_members)
         return losses[:, 0] if self._n_members == 1 else losses
+
+
+def _joined(states: Sequence[Mapping[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """One state of stacks [n_members, ...] that lie behind one another."""
+    return {name: torch.cat([state[name] for state in states]) for name in states[0]}

@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 import itertools
 import logging
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -17,8 +16,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
+from common.progress import progress
 from models.training.checkpoints import Checkpoint
 from models.training.state import TrainingPlan, TrainingState
 
@@ -26,7 +25,6 @@ logger = logging.getLogger(__name__)
 
 MemberLosses = Callable[..., torch.Tensor]  # batch tensors, each [n_members, batch, ...] -> mean losses [n_members] (nats)
 EpochCallback = Callable[[int, torch.nn.Module, np.ndarray], None]
-SECONDS_BETWEEN_LOGS = 30  # where no progress bar is seen, in a batch log
 STEPS_GATHERED = 32  # whose events are fetched together
 EVENTS_VALIDATED = 4096  # members times events per chunk of validation: their activations stay in cache
 
@@ -124,7 +122,7 @@ def train_members(
     checkpoint: Checkpoint | None = None,
     verbose: bool = True,
 ) -> TrainingCurves:
-    """Train the module in place, with Adam as planned; it ends with every member's weights of lowest validation loss.
+    """Train the module in place, with Adam as planned; it ends with every member's weights of lowest validation loss, or the last ones.
 
     Where losses become NaN or infinite, all members go back to the beginning of the epoch and on with half the learning rate, at most
     five times; then the training ends with the epochs it has.
@@ -161,6 +159,7 @@ def train_members(
             torch.index_select(mine, 0, torch.randperm(n_train, generator=generator).to(mine.device), out=shuffled)
         for batch in batches(train.tensors, rows, batch_size, plan.drop_last, run.step):
             run.take_step(losses_and_gradients(*batch))
+            bar.update()
             if checkpoint is not None and checkpoint.is_due:
                 if run.is_finite():
                     checkpoint.save(run.state() | {"epochs_start": epochs_start})
@@ -174,9 +173,9 @@ def train_members(
         run.restore(kept)
         good = kept.get("epochs_start")
         logger.info("%s: %s", name, "is trained already" if run.is_over else f"goes on in epoch {run.epoch}")
-    last_logged = time.monotonic()
-    progress = tqdm(desc=name, unit="epoch", initial=run.epoch, total=plan.epochs, disable=None if verbose else True)
-    with progress, nullcontext() if checkpoint is None else checkpoint.signals_deferred():
+    n_planned = None if plan.epochs is None else plan.epochs * n_steps
+    bar = progress(name, "step", n_planned, done=run.epoch * n_steps + run.step, shown=verbose)
+    with bar, nullcontext() if checkpoint is None else checkpoint.signals_deferred():
         while not run.is_over:
             if run.step == 0:
                 good = copy.deepcopy(run.state())
@@ -184,16 +183,14 @@ def train_members(
             val_losses = validate()
             if not run.is_finite(val_losses):
                 run.roll_back(good)
+                bar.n = run.epoch * n_steps
                 outcome = "the training ends here" if run.is_over else "once more from its beginning with half the learning rate"
                 logger.warning("%s: the losses are not finite in epoch %d; %s", name, run.epoch, outcome)
                 continue
             run.end_epoch(val_losses)
             means = [float(np.nanmean(values)) for values in (run.train_curve[-1], val_losses)]
-            level = logging.INFO if verbose and time.monotonic() - last_logged > SECONDS_BETWEEN_LOGS else logging.DEBUG
-            last_logged = time.monotonic() if level == logging.INFO else last_logged
-            logger.log(level, "%s: epoch %d, training loss %.4f, validation loss %.4f nats", name, run.epoch - 1, *means)
-            progress.set_postfix(train=f"{means[0]:.4f}", val=f"{means[1]:.4f}")
-            progress.update()
+            logger.debug("%s: epoch %d, training loss %.4f, validation loss %.4f nats", name, run.epoch - 1, *means)
+            bar.set_postfix(epoch=run.epoch, train=f"{means[0]:.4f}", val=f"{means[1]:.4f}", refresh=False)
             if on_epoch is not None:
                 on_epoch(run.epoch - 1, run.validated, val_losses)
             if checkpoint is not None:

@@ -19,6 +19,7 @@ from common.errors import InputError
 
 ALIGNMENT = 16  # floats; every weight begins on a cache line
 MAX_ROLLBACKS = 5
+MIN_STEPS_PER_EPOCH = 40
 WARM_UP = 0.2  # share of a one-cycle schedule in which the learning rate rises
 FIRST_RATE, LAST_RATE = 1 / 25, 1 / 25e4  # of a one-cycle schedule, in units of the highest
 BETAS, EPSILON = (0.9, 0.999), 1e-8  # of Adam
@@ -45,6 +46,8 @@ class TrainingPlan:
         Decay per step of the exponential average of the weights that is validated and kept; 0 keeps the weights themselves.
     patience : int
         A member whose validation loss has not become lower for so many epochs is done; 0 lets all train to the end.
+    keep_last : bool
+        End with the weights of the last epoch instead of those of lowest validation loss.
     drop_last : bool
         Leave out what does not fill a batch: a smaller batch would weigh its events more, and every shuffle leaves out other events.
     """
@@ -57,6 +60,7 @@ class TrainingPlan:
     gradient_clip: float = 0.0
     averaging: float = 0.0
     patience: int = 0
+    keep_last: bool = False
     drop_last: bool = True
 
     def __post_init__(self) -> None:
@@ -79,6 +83,17 @@ class TrainingPlan:
         else:
             rise, first = 0.5 + 0.5 * math.cos(math.pi * min((step - top) / max(n_steps - 1 - top, 1), 1)), LAST_RATE
         return self.learning_rate * (first + (1 - first) * rise), BETA_RANGE[1] - (BETA_RANGE[1] - BETA_RANGE[0]) * rise
+
+
+def default_batch_size(n_train: int, largest: int) -> int:
+    """Events per step: large batches are fast, but a small sample needs its steps more than full batches.
+
+    Examples
+    --------
+    >>> [default_batch_size(n, 1024) for n in (1_500, 20_000, 480_000)]
+    [64, 500, 1024]
+    """
+    return min(max(n_train // MIN_STEPS_PER_EPOCH, 64), largest)
 
 
 @torch.no_grad()
@@ -221,13 +236,14 @@ class TrainingState:
         self.step += 1
 
     def end_epoch(self, val_losses: np.ndarray) -> None:
-        """Take note of the epoch's losses [n_members] and keep the weights of those members that have become better."""
+        """Take note of the epoch's losses [n_members], and keep the weights of members that have become better (or of all that learn)."""
         self.train_curve.append(np.where(np.isnan(val_losses), np.nan, (self.summed / self.n_steps).cpu().numpy()))
         self.val_curve.append(val_losses)
         better = val_losses < self.lowest
+        kept = np.isfinite(val_losses) if self.plan.keep_last else better
         for name, value in self.validated.state_dict().items():
-            if value.shape[:1] == better.shape:  # else it is no member's own
-                self.best[name][better] = value[better]
+            if value.shape[:1] == kept.shape:  # else it is no member's own
+                self.best[name][kept] = value[kept]
             else:
                 self.best[name].copy_(value)
         self.lowest, self.epochs_since = np.where(better, val_losses, self.lowest), np.where(better, 0, self.epochs_since + 1)

@@ -8,7 +8,8 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from models.arrays import member_generators
-from models.classifier import NeuralNetworkClassifier, losses_and_gradients_of, losses_of
+from models.classifier import NeuralNetworkClassifier
+from models.network import losses_and_gradients_of, losses_of
 from models.training.state import flatten_parameters
 from models.weights import save_weights
 
@@ -95,14 +96,47 @@ def test_weights_move_the_decision():
     assert np.average(up.predict(X), weights=weight) == pytest.approx(5 / 6, abs=0.02)  # calibrated for the weighted events
 
 
-def test_keeps_the_epoch_of_lowest_validation_loss_of_every_member():
+def test_keeps_the_epoch_of_lowest_validation_loss_of_every_member(tmp_path):
     X, y = two_gaussians(300)
-    states = []
-    classifier = NeuralNetworkClassifier(n_runs=2, **SETTINGS | {"epochs": 15, "lr": 0.05})
-    classifier.fit(X[:150], y[:150], X[150:], y[150:], on_epoch=lambda epoch, c, losses: states.append(c.predict_runs(X)))
+    classifier = NeuralNetworkClassifier(tmp_path, n_runs=2, **SETTINGS | {"epochs": 15, "lr": 0.05})
+    scores = classifier.fit(X[:150], y[:150], X[150:], y[150:]).predict_runs(X)
+    versions = classifier.predict_versions(X)
     best = classifier.val_losses_[1:].argmin(axis=0)
+    assert best.max() < 14
     for run in range(2):
-        np.testing.assert_allclose(classifier.predict_runs(X)[run], states[best[run]][run])
+        np.testing.assert_allclose(scores[run], versions[run, best[run]])
+
+
+def test_the_last_epochs_are_scored_where_that_is_asked_for(tmp_path):
+    X, y = two_gaussians(300)
+    settings = SETTINGS | {"epochs": 15, "lr": 0.05, "scored_epochs": "last"}
+    mean = NeuralNetworkClassifier(tmp_path, n_runs=2, n_scored_epochs=3, **settings)
+    scores = mean.fit(X[:150], y[:150], X[150:], y[150:]).predict_runs(X)
+    np.testing.assert_allclose(scores, mean.predict_versions(X)[:, -3:].mean(axis=1), rtol=1e-5)
+    last = NeuralNetworkClassifier(n_runs=2, **settings).fit(X[:150], y[:150], X[150:], y[150:])
+    np.testing.assert_allclose(last.predict_runs(X), mean.predict_versions(X)[:, -1])
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_runs_are_the_same_in_one_process_and_in_two(tmp_path, keep):
+    """Seven runs, stacks of five and two; epochs, scores and losses to the last bit."""
+    X, y = two_gaussians(400)
+    settings = SETTINGS | {"n_runs": 7, "early_stopping": True, "patience": 2, "lr": 0.02, "epochs": 12}
+    one, two = (
+        NeuralNetworkClassifier(tmp_path / str(n) if keep else None, n_jobs=n, n_scored_epochs=3 if keep else 1, **settings)
+        for n in (1, 2)
+    )
+    scores = [classifier.fit(X, y).predict_runs(X) for classifier in (one, two)]
+    np.testing.assert_array_equal(*scores)
+    np.testing.assert_array_equal(one.val_losses_, two.val_losses_)
+    assert one.val_losses_.shape == one.train_losses_.shape == (13, 7)
+    assert len({scores[0][run].tobytes() for run in range(7)}) == 7
+    if keep:
+        folders = [tmp_path / str(n) / "CLSF_models" for n in (1, 2)]
+        for path in folders[0].glob("*.par"):
+            assert path.read_bytes() == (folders[1] / path.name).read_bytes()
+        again = NeuralNetworkClassifier(tmp_path / "1", load=True, n_scored_epochs=3, **settings)
+        np.testing.assert_array_equal(again.predict_runs(X), scores[0])
 
 
 def test_same_seed_same_scores_and_weights_reload(tmp_path):

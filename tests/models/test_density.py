@@ -47,7 +47,14 @@ def test_a_density_is_loaded_by_folder_and_name_alone(tmp_path):
     inside = preprocessing.inside(X, "test")
     events = (X[inside], m[inside])
     flow = ConditionalNormalizingFlow(
-        transform_type="RQS", num_blocks=1, num_hidden=8, num_bins=5, epochs=4, random_state=0, save_path=tmp_path / "epochs"
+        transform_type="RQS",
+        num_blocks=1,
+        num_hidden=8,
+        num_bins=5,
+        epochs=4,
+        lr=1e-6,
+        random_state=0,
+        save_path=tmp_path / "epochs",
     )
     save_density(flow, preprocessing, train_density(flow, preprocessing, events, events), tmp_path, "spline")
     mixed, alone = load_density(tmp_path, "spline"), load_density(tmp_path, "spline", n_best=1)

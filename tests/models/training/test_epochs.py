@@ -1,31 +1,47 @@
-"""Which epochs are used: never a NaN, never a diverged one, all of them where there are too few."""
+"""Which epochs are used: never a NaN, never a diverged one, none that is far from the best, the last ones where that is asked for."""
 
 from __future__ import annotations
-
-import logging
 
 import numpy as np
 import pytest
 
 from models.flow import ConditionalNormalizingFlow
-from models.training.epochs import best_epochs
+from models.training.epochs import MIXED_WITHIN, EpochRule, usable_epochs
 
 
 def test_lowest_first():
-    assert best_epochs(np.array([3.0, 1, 2, 4]), 3).tolist() == [1, 2, 0]
+    assert list(usable_epochs(np.array([3.0, 1, 2, 4]))) == [1, 2, 0, 3]
 
 
-def test_nan_infinite_and_diverged_epochs_are_never_selected(caplog):
-    caplog.set_level(logging.INFO)
+def test_nan_infinite_and_diverged_epochs_are_never_selected():
     losses = np.array([np.nan, 4.0, np.inf, -np.inf, 1e9, 3.0])
-    assert best_epochs(losses, 10, ceiling=5.0).tolist() == [5, 1]
-    assert "only 2 of 6 epochs are usable" in caplog.text
-    assert best_epochs(losses, 10, ceiling=np.nan).tolist() == [5, 1, 4]
+    assert usable_epochs(losses, ceiling=5.0) == {5: 3.0, 1: 4.0}
+    assert list(usable_epochs(losses, ceiling=np.nan)) == [5, 1, 4]
 
 
 def test_no_usable_epoch_is_an_error():
     with pytest.raises(ValueError, match="none of the 2 epochs"):
-        best_epochs(np.array([np.nan, 2.0]), 1, ceiling=1.0)
+        usable_epochs(np.array([np.nan, 2.0]), ceiling=1.0)
+
+
+def test_rules():
+    usable = usable_epochs(np.array([5.3, 5.21, 5.2, 5.1, 5.1005]))
+    assert EpochRule("lowest", 3).choose(usable) == [3, 4, 2]
+    assert EpochRule("lowest", 10, within=0.001).choose(usable) == [3, 4]
+    assert EpochRule("last", 2).choose(usable) == [4, 3]
+
+
+def test_an_epoch_far_from_the_best_is_not_mixed_in(tmp_path):
+    """Ten epochs in all, and ten are wanted: those of the beginning stay out."""
+    rng = np.random.default_rng(0)
+    m = rng.uniform(size=(3000, 1))
+    X = m + rng.normal(size=(3000, 2)) ** 3
+    flow = ConditionalNormalizingFlow(tmp_path, num_inputs=2, num_blocks=3, num_hidden=16, epochs=10, lr=3e-3, random_state=0)
+    flow.fit(X, m)
+    mixed = [np.mean(-version.predict_log_proba(X[:500], m[:500])) for version in flow.versions(10)]
+    val = np.sort(flow.val_losses_[1:])
+    assert val[-1] > val[0] + 0.05, "the first epoch is far from the best"
+    assert len(mixed) == np.sum(val <= val[0] + MIXED_WITHIN) < 10
 
 
 def test_a_diverging_training_ends_in_one_sentence():
