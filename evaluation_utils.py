@@ -34,9 +34,9 @@ from evaluation.curves import (
     sic_curve,
     tprs_fprs_sics,
 )
-from evaluation.scores import EVALUATION_FILES, minimum_val_loss_model_evaluation, scored_rule, signal_to_background
+from evaluation.scores import EVALUATION_FILES, scored_rule, signal_to_background
 from evaluation.sculpting import Sculpting, background_sculpting, sculpting_of_folders
-from models.training.epochs import EpochRule
+from models.training.epochs import PUBLISHED_RULE, EpochRule
 from plots import sculpting as sculpting_figure
 from plots.performance import plot_roc_and_sic, roc_and_sic
 from plots.style import save
@@ -76,6 +76,16 @@ def load_test_scores(
     else:
         rule = EpochRule("lowest", n_ensemble_epochs)
     return stored.load_test_scores(data_dir, preds_dir, rule, extra_signal)
+
+
+def minimum_val_loss_model_evaluation(
+    preds_dir: Path, n_ensemble_epochs: int = PUBLISHED_RULE.n, predictions: str = "preds_matris"
+) -> np.ndarray:
+    """Scores of every run [n_runs, n_test]: the mean over its epochs of lowest validation loss.
+
+    Where stage 4 kept the weights (`--save_model`) it has averaged already, and the scores are returned as they are.
+    """
+    return stored.scores_of_runs(preds_dir, EpochRule("lowest", n_ensemble_epochs), predictions)
 
 
 def full_single_evaluation(

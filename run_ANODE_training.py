@@ -1,105 +1,73 @@
 """Stage 2: sideband (or signal-region) events -> density estimator p(x|m).
 
     python run_ANODE_training.py --data_dir separated_data/ --savedir CATHODE_results/
+    python run_ANODE_training.py --data_dir separated_data/ --savedir CATHODE_results/ --closure 4     # and test it in the sideband
     python run_ANODE_training.py --data_dir separated_data/ --savedir ANODE_results/ --inner_model     # ANODE's second flow
 
 Writes NAME_epoch_E.par (weights), NAME_estimator.json, NAME_train_losses.npy, NAME_val_losses.npy (nats; index 0 is before training),
-NAME_preprocessing.json and NAME_losses.png.
+NAME_preprocessing.json and NAME_losses.png; with --closure also NAME_closure.json and NAME_closure.png.
 """
 
 from __future__ import annotations
 
 import glob
 import logging
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from background.options import SAVEDIR, DensityNameOptions
-from common.options import ResumableOptions, not_negative, option, positive
+from background.options import DensityOptions as Options
 from common.script import run_script
-from events.options import EventOptions, SplitOptions
 from models.registry import DENSITIES
 
 if TYPE_CHECKING:
+    from evaluation.closure import Closure
+    from events.view import Events
+    from models.density import FeatureDensity
     from workflow.stage import Stage
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Options(DensityNameOptions, SplitOptions, EventOptions, ResumableOptions):
-    """Options of stage 2."""
-
-    model: str = option("flow", "density estimator, see docs/estimators.md", choices=DENSITIES.names)
-    epochs: int = option(20, "passes over the training events", unit="epochs", check=positive)
-    batch_size: int | None = option(
-        None,
-        "events per step",
-        unit="events",
-        check=positive,
-        default_text="1024, fewer where an epoch would have less than 40 steps",
-    )
-    patience: int = option(
-        10, "stop after so many epochs without a lower validation loss; 0: never", unit="epochs", check=not_negative
-    )
-    config_file: Path | None = option(
-        None,
-        "YAML file with the density estimator's hyperparameters",
-        metavar="FILE",
-        default_text="the estimator's own, DE_MAF_model.yml for flow",
-        recorded=False,
-    )
-    no_logit: bool = option(False, "standardize the features without a logit transformation first")
-    inner_model: bool = option(
-        False, "train on the signal region instead of the sideband, as NAME_inner (for ANODE)", chained_as=None
-    )
-    savedir: Path = option(SAVEDIR, "folder for the trained estimator", metavar="DIR", chained_as=None, recorded=False)
-
-
 def main(options: Options) -> None:
-    """Read the events and the hyperparameters, then train."""
+    """Read the events and the hyperparameters, then train, and test if asked to."""
     from workflow.stage import run_stage, seeded
 
-    run_stage(stage(seeded(options, options.savedir)), resume=options.resume)
+    options = seeded(options, options.savedir)
+    for step in (stage, *([closure_stage] if options.closure else [])):
+        run_stage(step(options), resume=options.resume)
 
 
 def stage(options: Options) -> Stage:
     """Stage 2 with these options."""
-    from background.densities import density_name
+    from background.densities import density_name, train_density
     from common.contract import patterns
-    from common.seeds import make_seed
     from events.regions import SIDEBAND, SIGNAL_REGION, EventSource
-    from models.arrays import no_gpu
-    from models.density import DENSITY_FILES, DensityPreprocessing, save_density, train_density
+    from models.density import DENSITY_FILES
     from models.training.checkpoints import CHECKPOINT, Checkpoint
     from plots import losses as figures
     from plots.style import save
     from workflow.stage import Stage
 
     name = density_name(options.model_file_name, "signal_region" if options.inner_model else "sideband")
-    hyperparameters = DENSITIES.hyperparameters(options.model, options.config_file)
 
     def work(folder: Path) -> dict[str, Any]:
         source = EventSource(options)  # read anew in every stage, so that the memory is free for the next one
         split = {"separate_val_set": options.separate_val_set}
-        train, val = source.signal_region(**split) if options.inner_model else source.sideband()
-        preprocessing = DensityPreprocessing.fit(
-            train.x, use_logit=not options.no_logit, names=source.columns.names, trained_on=source.describe()
+        events = source.signal_region(**split) if options.inner_model else source.sideband()
+        trained = train_density(
+            options,
+            source,
+            *events,
+            options.sr_center,
+            purpose=f"density estimator {name}",
+            checkpoint=Checkpoint(folder / CHECKPOINT),
         )
-        train, val = (events[preprocessing.inside(events.x, what)] for events, what in ((train, "training"), (val, "validation")))
-        estimator = DENSITIES.create(
-            options.model, hyperparameters, options, ("epochs", "batch_size", "patience"), num_inputs=train.n_features,
-            condition_scale=options.sr_center, no_gpu=no_gpu(options.device), verbose=True,
-            random_state=make_seed(options.seed, f"density estimator {name}"),
-        )  # fmt: skip
-        arrays = ((events.x, events.m[:, None]) for events in (train, val))
-        losses = train_density(estimator, preprocessing, *arrays, checkpoint=Checkpoint(folder / CHECKPOINT))
-        save_density(estimator, preprocessing, losses, folder, name)
-        curves = dict(zip(("training", "validation"), losses, strict=True))
+        trained.save(folder, name)
+        curves = {"training": trained.train_losses, "validation": trained.val_losses}
         figure = figures.loss_curves(curves, r"$-\log p(x|m)$ per event (nats)", first_epoch=-1)
         save(figure, folder / f"{name}_losses.png")
-        return _results(name, losses[1])
+        return _results(name, trained.val_losses)
 
     return Stage(
         f"density_estimator {name}",
@@ -108,8 +76,62 @@ def stage(options: Options) -> Stage:
         lambda: EventSource(options).paths(SIGNAL_REGION if options.inner_model else SIDEBAND),
         tuple(pattern.replace("NAME", glob.escape(name)) for pattern in patterns(DENSITY_FILES)),
         work,
-        hyperparameters=hyperparameters,
+        hyperparameters=DENSITIES.hyperparameters(options.model, options.config_file),
+        unused=("closure",),
         must_match=("model", "datashift", "random_shift", "inner_model", "no_logit", "SR_min", "SR_max"),
+    )
+
+
+def closure_stage(options: Options) -> Stage:
+    """The closure test of stage 2: further trainings, each without a pseudo signal region, and how well they describe it."""
+    import numpy as np
+
+    from background.densities import train_density
+    from common.contract import patterns
+    from common.files import save_json
+    from common.processes import run_side_by_side, usable_cores
+    from evaluation.closure import CLOSURE_FILES, closure_test, pseudo_signal_regions
+    from events.regions import SIDEBAND, EventSource
+    from models.training.checkpoints import CHECKPOINT, Checkpoint
+    from plots.closure import closure_pulls
+    from plots.style import save
+    from workflow.stage import Stage
+
+    name = options.model_file_name
+
+    def work(folder: Path) -> dict[str, Any]:
+        source = EventSource(options)
+        sideband, columns, checkpoint = source.sideband(), source.columns, Checkpoint(folder / CHECKPOINT)
+        regions = pseudo_signal_regions(np.concatenate([events.m for events in sideband]), options.sr_range, options.closure)
+
+        def test(number: int) -> Closure:
+            purpose = f"closure test {number} of {name}"
+
+            def learn(train: Events, val: Events, edges: tuple[float, float]) -> FeatureDensity:
+                place = checkpoint.below(f"region_{number}")
+                return train_density(options, source, train, val, np.mean(edges), purpose=purpose, checkpoint=place).density()
+
+            return closure_test(learn, sideband, regions[number], source.rng(purpose))
+
+        tests = run_side_by_side([partial(test, number) for number in range(len(regions))], usable_cores(options.threads))
+        for found in tests:
+            text = "%s: closure in %.3g < m_JJ < %.3g TeV: two-sample AUC %.4f ± %.4f (%d events)"
+            logger.info(text, name, *found.edges, found.auc, found.auc_error, found.n_events)
+        results = {"mean_two_sample_auc": float(np.mean([found.auc for found in tests]))}
+        results["regions"] = [found.summary(columns.names) for found in tests]
+        save_json(folder / f"{name}_closure.json", results)
+        save(closure_pulls(tests, columns.axes[1:], columns.resonant), folder / f"{name}_closure.png")
+        return results
+
+    return Stage(
+        f"closure_test {name}",
+        options.savedir,
+        options,
+        lambda: EventSource(options).paths(SIDEBAND),
+        tuple(pattern.replace("NAME", glob.escape(name)) for pattern in patterns(CLOSURE_FILES)),
+        work,
+        hyperparameters=DENSITIES.hyperparameters(options.model, options.config_file),
+        unused=("inner_model",),
     )
 
 

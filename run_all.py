@@ -125,6 +125,8 @@ def plan(options: Options) -> list[Step]:
     skip_density = options.DE_skip or options.arrays.DE_dir is not None or skip_train
     regions = mode.densities_for(options.arrays)
     flows = [density.stage(replace(options.density, inner_model=region == "signal_region")) for region in regions]
+    if options.density.closure and not skip_density:
+        flows.append(density.closure_stage(options.density))
     return [*(Step(flow, skip_density) for flow in flows), *last]
 
 

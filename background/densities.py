@@ -1,11 +1,16 @@
-"""The trained densities that a run uses: what they are called, where they are, and whether they describe its events."""
+"""The densities of a run: how they are trained, what they are called, where they are, and whether they describe its events."""
 
 from __future__ import annotations
 
-from background.options import ArraysOptions, DensityUseOptions
+from background.options import ArraysOptions, DensityOptions, DensityUseOptions
 from common.errors import InputError
+from common.seeds import make_seed
 from events.regions import EventSource
-from models.density import FeatureDensity, StoredDensity
+from events.view import Events
+from models.arrays import no_gpu
+from models.density import FeatureDensity, StoredDensity, TrainedDensity
+from models.registry import DENSITIES
+from models.training.checkpoints import Checkpoint
 
 SUFFIXES = {"sideband": "", "signal_region": "_inner"}
 
@@ -35,6 +40,47 @@ def checked_density(options: DensityUseOptions, source: EventSource, region: str
     if isinstance(options, ArraysOptions) and options.no_logit_trained and preprocessing.uses_logit:
         raise InputError(f"{stored.preprocessing_file}: trained with logit, but {options.flag('no_logit_trained')} was given")
     return stored
+
+
+def train_density(
+    options: DensityOptions,
+    source: EventSource,
+    train: Events,
+    val: Events,
+    center: float,
+    *,
+    purpose: str,
+    checkpoint: Checkpoint,
+) -> TrainedDensity:
+    """Train the density estimator that the options name.
+
+    The condition m is divided by `center` (TeV), the middle of the region in which it will be sampled: how fast p(x|m) may change with m
+    then depends neither on the unit nor on how wide the sideband is.
+
+    Parameters
+    ----------
+    purpose : str
+        From it and the seed comes the estimator's own seed.
+    """
+    estimator = DENSITIES.create(
+        options.model,
+        DENSITIES.hyperparameters(options.model, options.config_file),
+        options,
+        ("epochs", "batch_size", "patience"),
+        num_inputs=train.n_features,
+        condition_scale=float(center),
+        no_gpu=no_gpu(options.device),
+        verbose=True,
+        random_state=make_seed(source.seed, purpose),
+    )
+    return TrainedDensity.fit(
+        estimator,
+        *((events.x, events.m[:, None]) for events in (train, val)),
+        use_logit=not options.no_logit,
+        names=source.columns.names,
+        trained_on=source.describe(),
+        checkpoint=checkpoint,
+    )
 
 
 def load_densities(

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from background.registry import MODES
 from common.errors import InputError
-from common.options import Options, finite, option, positive
+from common.options import Options, ResumableOptions, finite, not_negative, option, positive
 from events.options import EventOptions, ExtraSignalOptions, SplitOptions
+from models.registry import DENSITIES
 
 SAVEDIR = Path("CATHODE_results")
 
@@ -34,6 +35,41 @@ class DensityNameOptions(Options):
         super().__post_init__()
         if Path(self.model_file_name).name != self.model_file_name:
             raise InputError(f"{self.flag('model_file_name')} {self.model_file_name}: a name, not a path")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DensityOptions(DensityNameOptions, SplitOptions, EventOptions, ResumableOptions):
+    """Options of stage 2."""
+
+    model: str = option("flow", "density estimator, see docs/estimators.md", choices=DENSITIES.names)
+    epochs: int = option(20, "passes over the training events", unit="epochs", check=positive)
+    batch_size: int | None = option(
+        None,
+        "events per step",
+        unit="events",
+        check=positive,
+        default_text="1024, fewer where an epoch would have less than 40 steps",
+    )
+    patience: int = option(
+        10, "stop after so many epochs without a lower validation loss; 0: never", unit="epochs", check=not_negative
+    )
+    config_file: Path | None = option(
+        None,
+        "YAML file with the density estimator's hyperparameters",
+        metavar="FILE",
+        default_text="the estimator's own, DE_MAF_model.yml for flow",
+        recorded=False,
+    )
+    no_logit: bool = option(False, "standardize the features without a logit transformation first")
+    closure: int = option(
+        0,
+        "leave out so many pseudo signal regions of the sideband, each in a training of its own, and compare samples with the data there",
+        check=not_negative,
+    )
+    inner_model: bool = option(
+        False, "train on the signal region instead of the sideband, as NAME_inner (for ANODE)", chained_as=None
+    )
+    savedir: Path = option(SAVEDIR, "folder for the trained estimator", metavar="DIR", chained_as=None, recorded=False)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,6 +27,7 @@ from background.arrays import ARRAY_FILES  # noqa: E402
 from background.registry import MODES  # noqa: E402
 from common.contract import OutputFile  # noqa: E402
 from common.options import Flag, flags  # noqa: E402
+from evaluation.closure import CLOSURE_FILES  # noqa: E402
 from evaluation.scores import EVALUATION_FILES, SCORE_FILES  # noqa: E402
 from events.separation import SEPARATED_FILES  # noqa: E402
 from models.density import DENSITY_FILES  # noqa: E402
@@ -36,7 +37,7 @@ STAGES = {"1": preparation, "2": density, "3": creation, "4": training, "A": ano
 PAGES = ("README.md", *(f"docs/{name}.md" for name in ("estimators", "files", "flags")))
 FILES = {
     "1": SEPARATED_FILES,
-    "2": DENSITY_FILES,
+    "2": (*DENSITY_FILES, *CLOSURE_FILES),
     "3": ARRAY_FILES,
     "4": SCORE_FILES,
     "A": [

@@ -59,9 +59,7 @@ def scored_rule(results: Mapping[str, Any]) -> EpochRule:
     return EpochRule(kind, n) if known else PUBLISHED_RULE
 
 
-def minimum_val_loss_model_evaluation(
-    preds_dir: Path, rule: EpochRule = PUBLISHED_RULE, predictions: str = "preds_matris"
-) -> np.ndarray:
+def scores_of_runs(preds_dir: Path, rule: EpochRule = PUBLISHED_RULE, predictions: str = "preds_matris") -> np.ndarray:
     """Scores of every run [n_runs, n_test]: the mean over the epochs that the rule chooses.
 
     Where stage 4 kept the weights (`--save_model`) it has averaged already, and the scores are returned as they are.
@@ -100,7 +98,7 @@ def load_events_and_scores(
     path = Path(data_dir) / f"{events}.npy"
     found = Events(drop_nan_rows(load_array(path), path), mixed=True)
     found = found if found.is_data.all() else found[found.is_data]
-    scores = minimum_val_loss_model_evaluation(preds_dir, rule, predictions)
+    scores = scores_of_runs(preds_dir, rule, predictions)
     if scores.shape[1] != len(found):
         raise InputError(f"{preds_dir}/{predictions}.npy: {scores.shape[1]} events, but {path} has {len(found)} data")
     return found, scores
@@ -120,7 +118,7 @@ def load_test_scores(
     labels = events.label
     there = (Path(preds_dir) / "preds_matris_extrasig.npy").is_file()
     if extra_signal or (extra_signal is None and there):
-        extra = minimum_val_loss_model_evaluation(preds_dir, rule, "preds_matris_extrasig")
+        extra = scores_of_runs(preds_dir, rule, "preds_matris_extrasig")
         scores = np.concatenate([scores, extra], axis=1)
         labels = np.concatenate([labels, np.ones(extra.shape[1])])
     return scores, labels
@@ -135,7 +133,7 @@ def average_scores(folders: Sequence[Path], rule: EpochRule) -> None:
         If the folders hold different events.
     """
     for path in sorted(folders[0].glob("preds_matris*.npy")):
-        kept = [minimum_val_loss_model_evaluation(folder, rule, path.stem) for folder in folders]
+        kept = [scores_of_runs(folder, rule, path.stem) for folder in folders]
         if len({scores.shape for scores in kept}) > 1:
             raise InputError(f"{path}: the latent spaces hold different numbers of events")
         save_array(path, np.mean(kept, axis=0, dtype=np.float64)[:, None].astype(np.float32))

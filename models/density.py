@@ -19,7 +19,7 @@ from common.files import load_json, save_arrays, save_json
 from models.ensembles import EnsembleModel
 from models.registry import DENSITIES
 from models.scalers import ExtPipeline, make_scaler, scaler_from_dict, scaler_to_dict
-from models.training.epochs import N_MIXED
+from models.training.epochs import MIXED_WITHIN, N_MIXED
 
 logger = logging.getLogger(__name__)
 
@@ -175,43 +175,89 @@ class FeatureDensity:
         return self._pipeline.transform(X, m)
 
 
-def train_density(
-    estimator: Any,
-    preprocessing: DensityPreprocessing,
-    train: tuple[np.ndarray, np.ndarray],
-    val: tuple[np.ndarray, np.ndarray],
-    checkpoint: Any = None,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Fit an estimator to events (X [n, d], m [n, c]) that lie inside the training range.
+@dataclass(frozen=True)
+class TrainedDensity:
+    """A density estimator that has just been trained, and all that belongs to it.
 
-    Returns
-    -------
+    Attributes
+    ----------
     train_losses, val_losses : arrays [k]
         -log p per event in nats, for logit-transformed, standardized features.
-
-    Raises
-    ------
-    InputError
-        If it cannot be trained.
     """
-    (X, m), (X_val, m_val) = train, val
-    Z, Z_val = (preprocessing.scaler.transform(features) for features in (X, X_val))
-    try:
-        estimator.fit(Z, m, Z_val, m_val, checkpoint=checkpoint)
-    except InputError:
-        raise
-    except ValueError as error:
-        raise InputError(f"the density estimator cannot be trained: {error}") from error
-    return estimator.train_losses_ + preprocessing.loss_offset(X), estimator.val_losses_ + preprocessing.loss_offset(X_val)
+
+    estimator: Any
+    preprocessing: DensityPreprocessing
+    train_losses: np.ndarray
+    val_losses: np.ndarray
+
+    @classmethod
+    def fit(
+        cls,
+        estimator: Any,
+        train: tuple[np.ndarray, np.ndarray],
+        val: tuple[np.ndarray, np.ndarray],
+        *,
+        use_logit: bool,
+        names: Sequence[str],
+        trained_on: Mapping[str, Any] | None = None,
+        checkpoint: Any = None,
+    ) -> TrainedDensity:
+        """Fit an estimator to those events (X [n, d], m [n, c]) that lie inside the range of the training features.
+
+        Parameters
+        ----------
+        names : sequence of str
+            Of the features, for messages.
+        trained_on : mapping
+            See `DensityPreprocessing`.
+
+        Raises
+        ------
+        InputError
+            If it cannot be trained.
+        """
+        preprocessing = DensityPreprocessing.fit(train[0], use_logit=use_logit, names=names, trained_on=trained_on)
+        events = []
+        for (X, m), what in ((train, "training"), (val, "validation")):
+            keep = preprocessing.inside(X, what)
+            events += [X[keep], m[keep]]
+        X, m, X_val, m_val = events
+        Z, Z_val = (preprocessing.scaler.transform(features) for features in (X, X_val))
+        try:
+            estimator.fit(Z, m, Z_val, m_val, checkpoint=checkpoint)
+        except InputError:
+            raise
+        except ValueError as error:
+            raise InputError(f"the density estimator cannot be trained: {error}") from error
+        losses = (
+            estimator.train_losses_ + preprocessing.loss_offset(X),
+            estimator.val_losses_ + preprocessing.loss_offset(X_val),
+        )
+        return cls(estimator, preprocessing, *losses)
+
+    def save(self, folder: Path, name: str) -> None:
+        """Write NAME_preprocessing.json, NAME_*_losses.npy, and what the estimator writes."""
+        self.estimator.save(folder, name)
+        self.preprocessing.save(folder / f"{name}_preprocessing.json")
+        save_arrays(folder, {f"{name}_train_losses": self.train_losses, f"{name}_val_losses": self.val_losses})
+
+    def density(self, n_best: int = N_MIXED) -> FeatureDensity:
+        """The density, mixed of the estimator's best versions."""
+        return mixed(
+            [FeatureDensity(self.preprocessing, version) for version in versions_of(self.estimator, n_best, MIXED_WITHIN)]
+        )
 
 
-def save_density(
-    estimator: Any, preprocessing: DensityPreprocessing, losses: tuple[np.ndarray, np.ndarray], folder: Path, name: str
-) -> None:
-    """Write all that belongs to a trained density: NAME_preprocessing.json, NAME_*_losses.npy, and what the estimator writes."""
-    estimator.save(folder, name)
-    preprocessing.save(folder / f"{name}_preprocessing.json")
-    save_arrays(folder, dict(zip((f"{name}_train_losses", f"{name}_val_losses"), losses, strict=True)))
+def versions_of(estimator: Any, n_best: int, within: float = np.inf) -> list[Any]:
+    """The best versions of an estimator, best first; it alone where it has none."""
+    return estimator.versions(n_best, within) if hasattr(estimator, "versions") else [estimator]
+
+
+def mixed(versions: Sequence[FeatureDensity]) -> FeatureDensity:
+    """The equal mixture of several versions of one density."""
+    if len(versions) == 1:
+        return versions[0]
+    return FeatureDensity(versions[0].preprocessing, EnsembleModel([v.estimator for v in versions], verbose=True))
 
 
 @dataclass(frozen=True)
@@ -273,24 +319,21 @@ class StoredDensity:
                 raise InputError(f"{path}: trained with {key} {kept}, but the events have {trained_on[key]}")
         return preprocessing
 
-    def versions(self, n_best: int, *, no_gpu: bool = False) -> list[FeatureDensity]:
-        """Its best versions (the epochs of a flow), each as a density, best first."""
+    def versions(self, n_best: int, within: float = np.inf, *, no_gpu: bool = False) -> list[FeatureDensity]:
+        """Its best versions (the epochs of a flow), each as a density, best first, none worse by more than `within` (nats)."""
         preprocessing, estimator = DensityPreprocessing.load(self.preprocessing_file), DENSITIES.load(self.folder, self.name)
         if "no_gpu" in estimator.get_params():
             estimator.set_params(no_gpu=no_gpu)
         if self.epochs:
             versions = [copy.copy(estimator).load_epoch_model(epoch) for epoch in self.epochs]
         else:
-            versions = estimator.versions(n_best) if hasattr(estimator, "versions") else [estimator]
+            versions = versions_of(estimator, n_best, within)
         logger.info("density estimator: %s, %d version(s)", self.folder / self.name, len(versions))
         return [FeatureDensity(preprocessing, version) for version in versions]
 
     def load(self, n_best: int = N_MIXED, *, no_gpu: bool = False) -> FeatureDensity:
         """The density, mixed of its best versions."""
-        versions = self.versions(n_best, no_gpu=no_gpu)
-        if len(versions) == 1:
-            return versions[0]
-        return FeatureDensity(versions[0].preprocessing, EnsembleModel([v.estimator for v in versions], verbose=True))
+        return mixed(self.versions(n_best, MIXED_WITHIN, no_gpu=no_gpu))
 
 
 def load_density(folder: Path, name: str = "my_ANODE_model", n_best: int = N_MIXED) -> FeatureDensity:

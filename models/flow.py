@@ -16,7 +16,6 @@ from models import affine_gradients
 from models.arrays import RandomState, as_generator, as_matrix, as_seed, member_generators
 from models.autoregressive import Affine, BatchNorm, Spline, StackedFlow
 from models.training.checkpoints import Checkpoint
-from models.training.epochs import MIXED_WITHIN
 from models.training.estimator import EpochEstimator
 from models.training.loop import MemberData, Objective, by_autograd, compiler_works
 from models.training.state import TrainingPlan, default_batch_size
@@ -97,7 +96,6 @@ class ConditionalNormalizingFlow(TransformerMixin, EpochEstimator):
     )  # fmt: skip
     _sizes = ("num_inputs", "num_cond_inputs")
     _folder_name = "DE_models"
-    _mixed_within = MIXED_WITHIN
     # m is routed through scikit-learn's pipelines without further ado. As their last step a flow is fitted with m in the place of y.
     __metadata_request__fit = {"m": True}
     __metadata_request__transform = {"m": True}

@@ -26,8 +26,8 @@ class DensityEstimator(Protocol):
     """p(x|m) of features x [n, d] given m [n, c].
 
     `fit` gets an open `checkpoint` in which it may keep an unfinished training, and may ignore it. LaCATHODE also needs
-    `transform(X, m)`, coordinates that are N(0, 1). An estimator of which there are several equally good versions may offer
-    `versions(n_best)`, a list of estimators, best first, which are mixed.
+    `transform(X, m)`, coordinates that are N(0, 1). An estimator of which there are several versions (the epochs of a training) may offer
+    `versions(n_best, within)`, a list of estimators, best first, none worse than the best by more than `within` (nats).
     """
 
     hyperparameters: ClassVar[tuple[str, ...]]  # parameters that a YAML file may set

@@ -39,7 +39,7 @@ def flow_config(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def classifier_config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Hyperparameters of a small network."""
     path = tmp_path_factory.mktemp("configs") / "classifier.yml"
-    path.write_text("layers: [16, 16]\n")
+    path.write_text("layers: [16, 16]\nlr: 5.0e-3\nschedule: one_cycle\nscored_epochs: last\nn_scored_epochs: 2\n")
     return path
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 EPOCH_NUMBER, LARGEST_LOSS = re.compile(r"[0-9]{1,6}"), 1e300
 N_MIXED = 10  # epochs of a density that are mixed, at most
-MIXED_WITHIN = 0.001  # nats above the lowest validation loss that an epoch of a mixture may be
+MIXED_WITHIN = 5e-5  # nats above the lowest validation loss that an epoch of a mixture may be
 DIVERGED = 1.0  # nats above the loss before training that no training in order reaches
 
 Losses = dict[int, float]  # validation loss (nats) after every usable epoch

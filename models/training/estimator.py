@@ -46,7 +46,6 @@ class EpochEstimator(BaseEstimator, ABC):
     _sizes: ClassVar[tuple[str, ...]]
     _folder_name: ClassVar[str]
     _n_members = 1
-    _mixed_within: ClassVar[float] = np.inf  # nats above the lowest validation loss that one of several versions may be
 
     @abstractmethod
     def _build(self, generators: list[torch.Generator]) -> torch.nn.Module:
@@ -86,10 +85,13 @@ class EpochEstimator(BaseEstimator, ABC):
             store.keep(0, self._ready().state_dict())
         store.describe(type(self).__name__, self._parameters(), usable)
 
-    def versions(self, n_best: int = 1) -> list[Any]:
+    def versions(self, n_best: int = 1, within: float = np.inf) -> list[Any]:
         """The epochs of lowest validation loss, best first, each as an estimator of its own; this one alone if no epochs were kept.
 
-        There are fewer than `n_best` where others are not as good.
+        Parameters
+        ----------
+        within : float
+            None that is further above the lowest one (nats).
 
         Raises
         ------
@@ -102,7 +104,7 @@ class EpochEstimator(BaseEstimator, ABC):
             self._ready()
             return [self]
         (usable,) = self._store.usable()
-        epochs = EpochRule("lowest", n_best, self._mixed_within).choose(usable)
+        epochs = EpochRule("lowest", n_best, within).choose(usable)
         return [copy.copy(self).load_epoch_model(epoch) for epoch in epochs]
 
     def load_weights(self, path: Path) -> Any:

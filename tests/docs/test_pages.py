@@ -91,7 +91,7 @@ def test_the_way_of_an_event_exists():
 
 
 def test_the_file_table_has_what_a_run_writes(tables, toy_dir, small_configs, tmp_path, run):
-    run("run_all", *small_configs, "--cf_save_model", data_dir=toy_dir, save_dir=tmp_path, mode="CATHODE")
+    run("run_all", *small_configs, "--cf_save_model", "--DE_closure", 1, data_dir=toy_dir, save_dir=tmp_path, mode="CATHODE")
     known = [pattern for stage in ("2", "3", "4", "run_all") for pattern in patterns(tables.FILES[stage])]
     known = [pattern.replace("NAME", "my_ANODE_model") for pattern in known]
     written = {path for path in tmp_path.iterdir() if path.name != "STAGE.json"}

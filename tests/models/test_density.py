@@ -7,15 +7,16 @@ import pytest
 from toys import event_source
 
 from common.errors import InputError
-from models.density import DensityPreprocessing, StoredDensity, load_density, save_density, train_density
+from models.density import DensityPreprocessing, StoredDensity, TrainedDensity, load_density
 from models.flow import ConditionalNormalizingFlow
 from models.scalers import make_scaler
 
 NAMES = ["a", "b", "c", "d"]
 
 
-def fitted(X: np.ndarray, *, use_logit: bool) -> DensityPreprocessing:
-    return DensityPreprocessing.fit(X, use_logit=use_logit, names=NAMES, trained_on={"features": NAMES})
+def trained(flow, X: np.ndarray, m: np.ndarray, *, use_logit: bool) -> TrainedDensity:
+    """A flow fitted to events that validate it as well."""
+    return TrainedDensity.fit(flow, (X, m), (X, m), use_logit=use_logit, names=NAMES, trained_on={"features": NAMES})
 
 
 @pytest.mark.parametrize("use_logit", [True, False])
@@ -23,19 +24,21 @@ def test_losses_with_and_without_logit_are_quoted_in_the_same_space(toy_dir, tmp
     """Whatever the flow works on, its loss is -log p of the physical features plus log |dz/dx| of logit and standardization."""
     train, val = event_source(toy_dir).sideband()
     train.x[:, 2], val.x[:, 2] = np.exp(3 * train.x[:, 2]), np.exp(3 * val.x[:, 2])
-    preprocessing = fitted(train.x, use_logit=use_logit)
-    train, val = (events[preprocessing.inside(events.x, "test")] for events in (train, val))
     flow = ConditionalNormalizingFlow(
         num_blocks=2, num_hidden=16, lr=3e-3, epochs=2, batch_size=256, random_state=1, save_path=tmp_path / "epochs"
     )
-    losses = train_density(flow, preprocessing, *((events.x, events.m[:, None]) for events in (train, val)))
-    save_density(flow, preprocessing, losses, tmp_path, "flow")
-    np.testing.assert_array_equal(np.load(tmp_path / "flow_val_losses.npy"), losses[1])
+    result = TrainedDensity.fit(
+        flow, *((events.x, events.m[:, None]) for events in (train, val)), use_logit=use_logit, names=NAMES
+    )
+    result.save(tmp_path, "flow")
+    losses, preprocessing = result.val_losses, result.preprocessing
+    np.testing.assert_array_equal(np.load(tmp_path / "flow_val_losses.npy"), losses)
+    train, val = (events[preprocessing.inside(events.x, "test")] for events in (train, val))
     density = load_density(tmp_path, "flow", n_best=1)
     log_p = density.predict_log_proba(val.x, val.m[:, None])
     reference = make_scaler(use_logit=True).fit(preprocessing.scaler.inverse_transform(preprocessing.scaler.transform(train.x)))
     expected = np.mean(preprocessing.reference.log_jacobian_determinant(val.x) - log_p)
-    assert losses[1][1:].min() == pytest.approx(expected, abs=1e-3)
+    assert losses[1:].min() == pytest.approx(expected, abs=1e-3)
     assert len(reference.steps) == 2
 
 
@@ -43,9 +46,6 @@ def test_a_density_is_loaded_by_folder_and_name_alone(tmp_path):
     """Class and hyperparameters are beside the weights, epochs are mixed, and one epoch can be asked for."""
     rng = np.random.default_rng(0)
     X, m = rng.random((800, 4)), rng.uniform(3.3, 3.7, (800, 1))
-    preprocessing = fitted(X, use_logit=True)
-    inside = preprocessing.inside(X, "test")
-    events = (X[inside], m[inside])
     flow = ConditionalNormalizingFlow(
         transform_type="RQS",
         num_blocks=1,
@@ -56,7 +56,10 @@ def test_a_density_is_loaded_by_folder_and_name_alone(tmp_path):
         random_state=0,
         save_path=tmp_path / "epochs",
     )
-    save_density(flow, preprocessing, train_density(flow, preprocessing, events, events), tmp_path, "spline")
+    result = trained(flow, X, m, use_logit=True)
+    result.save(tmp_path, "spline")
+    inside = result.preprocessing.inside(X, "test")
+    events = (X[inside], m[inside])
     mixed, alone = load_density(tmp_path, "spline"), load_density(tmp_path, "spline", n_best=1)
     assert len(mixed.estimator.models) == 4
     assert alone.estimator.num_bins == 5
@@ -79,6 +82,7 @@ def test_a_density_is_loaded_by_folder_and_name_alone(tmp_path):
 def test_an_estimator_of_an_unknown_kind_is_refused(tmp_path):
     (tmp_path / "x_estimator.json").write_text('{"estimator": "os.system", "parameters": {}, "epochs": [[0]]}')
     make_scaler(use_logit=False)
-    fitted(np.random.default_rng(0).random((50, 4)), use_logit=False).save(tmp_path / "x_preprocessing.json")
+    X = np.random.default_rng(0).random((50, 4))
+    DensityPreprocessing.fit(X, use_logit=False, names=NAMES).save(tmp_path / "x_preprocessing.json")
     with pytest.raises(InputError, match=r"x_estimator\.json: 'os.system' is no density estimator"):
         load_density(tmp_path, "x")

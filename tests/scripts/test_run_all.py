@@ -15,10 +15,9 @@ from toys import ROOT, toy_background, write_toy
 import run_all
 from background.registry import MODES
 from common.script import run_script
-from evaluation_utils import classic_ANODE_eval, full_single_evaluation, signal_to_background
+from evaluation_utils import classic_ANODE_eval, full_single_evaluation, load_test_scores, signal_to_background
 from models.classifier import NeuralNetworkClassifier
 from models.density import load_density
-from models.training.epochs import best_epochs
 
 DEFAULTS = {
     "CATHODE": ["--cf_realistic_conditional", "--cf_oversampling", "--cf_no_logit", "--cf_use_class_weights", "--cf_save_model"],
@@ -83,23 +82,38 @@ def test_skips_use_what_is_there_and_same_seed_gives_the_same_bytes(toy_dir, sma
 
 
 def test_saved_weights_give_the_saved_scores(toy_dir, small_configs, tmp_path, run):
-    """The kept scores are the mean over every run's best epochs, recomputed here from the weights on disk."""
+    """The kept scores are the mean over the last two epochs, recomputed here from the weights on disk."""
     run("run_all", "--mode", "CWoLa", "--data_dir", toy_dir, "--save_dir", tmp_path, *small_configs, "--cf_save_model")
-    X, losses = np.load(tmp_path / "X_test.npy"), np.load(tmp_path / "val_loss_matris.npy")
+    X = np.load(tmp_path / "X_test.npy")
     epochs = [
         NeuralNetworkClassifier(layers=(16, 16), n_runs=2)
         .load_weights(tmp_path / f"my_classifier_epoch_{epoch}.par")
         .predict_runs(X[:, 1:-2])
-        for epoch in range(4)
+        for epoch in (2, 3)
     ]
-    for run_number in range(2):
-        best = best_epochs(losses[run_number], 10)
-        expected = np.mean([epochs[epoch][run_number] for epoch in best], axis=0)
-        np.testing.assert_allclose(np.load(tmp_path / "preds_matris.npy")[run_number, 0], expected, rtol=1e-5)
+    np.testing.assert_allclose(np.load(tmp_path / "preds_matris.npy")[:, 0], np.mean(epochs, axis=0), rtol=1e-5)
+
+
+@pytest.mark.parametrize(("rule", "published"), [("last", False), ("lowest", True)])
+def test_the_rule_of_the_epochs_is_recorded_and_applied_to_runs_without_weights(
+    toy_dir, small_configs, tmp_path, run, rule, published
+):
+    """The evaluation averages as stage 4 would have done with --cf_save_model."""
+    config = tmp_path / "classifier.yml"
+    config.write_text(f"layers: [8]\nscored_epochs: {rule}\nn_scored_epochs: 2\n")
+    common = {"mode": "CWoLa", "data_dir": toy_dir, "cf_config_file": config}
+    run("run_all", *small_configs, **common, save_dir=tmp_path / "every_epoch")
+    run("run_all", *small_configs, "--cf_save_model", **common, save_dir=tmp_path / "mean")
+    results = json.loads((tmp_path / "every_epoch" / "STAGE.json").read_text())["classifiers"]["results"]
+    assert (results["scored_epochs"], results["n_scored_epochs"]) == (rule, 2)
+    every, mean = (load_test_scores(tmp_path / name, tmp_path / name)[0] for name in ("every_epoch", "mean"))
+    np.testing.assert_allclose(every, mean, atol=1e-6)
+    other = load_test_scores(tmp_path / "every_epoch", tmp_path / "every_epoch", n_ensemble_epochs=2 if published else 1)[0]
+    assert np.allclose(every, other, atol=1e-6) == published
 
 
 def test_sideband_scores_leave_out_what_cwola_trains_on(toy_dir, small_configs, tmp_path, run):
-    """Without --cf_save_model, too, they are the mean over the best epochs; the strips next to the signal region are not scored."""
+    """Without --cf_save_model, too, they are the mean over the scored epochs; the strips next to the signal region are not scored."""
     run("run_all", "--mode", "CWoLa", "--data_dir", toy_dir, "--save_dir", tmp_path, *small_configs)
     X, events = np.load(tmp_path / "X_sideband.npy"), np.load(toy_dir / "outerdata_test.npy")
     outside = (X[:, 0] <= 3.1) | (X[:, 0] >= 3.9)
@@ -137,9 +151,7 @@ def test_latent_arrays_are_the_flows_latent_space(toy_dir, small_configs, tmp_pa
     alone = NeuralNetworkClassifier(layers=(16, 16), n_runs=2, n_inputs=4)
     expected = []
     for folder, events in ((tmp_path, first), (tmp_path / "latent_1", second)):
-        kept = [
-            alone.load_weights(folder / f"my_classifier_epoch_{epoch}.par").predict_runs(events[:, 1:-2]) for epoch in range(4)
-        ]
+        kept = [alone.load_weights(folder / f"my_classifier_epoch_{epoch}.par").predict_runs(events[:, 1:-2]) for epoch in (2, 3)]
         expected.append(np.mean(kept, axis=0))
     np.testing.assert_allclose(np.load(tmp_path / "preds_matris.npy")[:, 0], np.mean(expected, axis=0), atol=1e-5)
     run("run_all", "--mode", "CWoLa", "--data_dir", toy_dir, "--save_dir", tmp_path, *small_configs, "--cf_epochs", 2)
@@ -162,7 +174,7 @@ def test_use_mjj_gives_the_classifier_one_input_more(toy_dir, small_configs, tmp
     import torch
 
     run("run_all", *small_configs, "--cf_save_model", "--cf_use_mjj", mode="CWoLa", data_dir=toy_dir, save_dir=tmp_path)
-    assert torch.load(tmp_path / "my_classifier_epoch_0.par", weights_only=True)["weights.0"].shape == (2, 5, 16)
+    assert torch.load(tmp_path / "my_classifier_epoch_3.par", weights_only=True)["weights.0"].shape == (2, 5, 16)
 
 
 @pytest.mark.parametrize("n_features", [2, 5])
@@ -252,8 +264,58 @@ def test_several_runs_share_one_density_estimator(toy_dir, flow_config, small_co
 def test_only_the_epochs_that_are_used_are_kept(toy_dir, small_configs, tmp_path, run):
     flags = ["--cf_save_model", "--cf_epochs", 16, "--cf_n_runs", 1]
     run("run_all", *small_configs, *flags, mode="CWoLa", data_dir=toy_dir, save_dir=tmp_path)
-    best = best_epochs(np.load(tmp_path / "val_loss_matris.npy")[0], 10)
-    assert {path.name for path in tmp_path.glob("my_classifier_epoch*")} == {f"my_classifier_epoch_{e}.par" for e in best}
+    assert {path.name for path in tmp_path.glob("my_classifier_epoch*")} == {f"my_classifier_epoch_{e}.par" for e in (14, 15)}
     classifier = NeuralNetworkClassifier.load_from(tmp_path, "my_classifier")
     X = np.load(tmp_path / "X_test.npy")[:, 1:-2]
     np.testing.assert_array_equal(classifier.predict_runs(X), np.load(tmp_path / "preds_matris.npy")[:, 0])
+
+
+@pytest.mark.parametrize("mode", ["CATHODE", "CWoLa"])
+def test_masses_in_gev_give_what_masses_in_tev_give(mode, toy_dir, small_configs, tmp_path, run):
+    """Another unit of m_JJ changes neither strips nor flow nor samples: scores agree to 0.02."""
+    gev = shutil.copytree(toy_dir, tmp_path / "gev")
+    for path in gev.glob("*.npy"):
+        events = np.load(path).astype(np.float64)
+        events[:, 0] *= 1000
+        np.save(path, events)
+    common = [*small_configs, "--cf_save_model", "--cf_realistic_conditional", "--no_extra_signal", "--mode", mode]
+    run("run_all", *common, data_dir=toy_dir, save_dir=tmp_path / "a")
+    run("run_all", *common, data_dir=gev, save_dir=tmp_path / "b", cf_SR_min=3300, cf_SR_max=3700)
+    in_tev, in_gev = (np.load(tmp_path / name / "X_train.npy") for name in "ab")
+    assert len(in_tev) == len(in_gev)
+    np.testing.assert_allclose(in_gev[:, 0], 1000 * in_tev[:, 0], rtol=1e-5)
+    np.testing.assert_allclose(in_gev[:, 1:], in_tev[:, 1:], atol=0.02)
+    scores = [np.load(tmp_path / name / "preds_matris.npy") for name in "ab"]
+    np.testing.assert_allclose(*scores, atol=0.02)
+
+
+def test_closure_is_a_stage_of_its_own(toy_dir, small_configs, tmp_path, run, caplog):
+    """It leaves the density estimator as it is, and is not done again; the result does not depend on the number of processes."""
+    flags = {"data_dir": toy_dir, "mode": "CATHODE", "save_dir": tmp_path}
+    run("run_all", *small_configs, "--cf_save_model", **flags)
+    flow = (tmp_path / "my_ANODE_model_estimator.json").read_bytes()
+    records = []
+    for threads in (1, 2):
+        with caplog.at_level("INFO"):
+            caplog.clear()
+            run(
+                "run_all",
+                *small_configs,
+                "--cf_save_model",
+                "--DE_closure",
+                2,
+                "--threads",
+                threads,
+                *["--force"][: threads - 1],
+                **flags,
+            )
+        records.append(json.loads((tmp_path / "STAGE.json").read_text())["closure_test my_ANODE_model"]["results"])
+        assert caplog.text.count("closure in") == 2
+        if threads == 1:
+            assert "density_estimator my_ANODE_model: up to date" in caplog.text
+    assert (tmp_path / "my_ANODE_model_estimator.json").read_bytes() == flow
+    assert records[0] == records[1] == json.loads((tmp_path / "my_ANODE_model_closure.json").read_text())
+    for region in records[0]["regions"]:
+        assert 0.4 < region["two_sample_auc"] < 0.7
+        assert region["events"] > 100
+    assert (tmp_path / "my_ANODE_model_closure.png").stat().st_size > 10_000

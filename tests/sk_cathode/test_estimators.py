@@ -270,8 +270,7 @@ def test_ensemble_of_one_is_its_model():
     np.testing.assert_allclose(trained.predict_log_proba(X, m), flow.predict_log_proba(X, m), atol=1e-12)
 
 
-def test_epoch_ensemble_averages_the_best_epochs(tmp_path, monkeypatch):
-    monkeypatch.setattr(ConditionalNormalizingFlow, "_mixed_within", 1.0)
+def test_epoch_ensemble_averages_the_best_epochs(tmp_path):
     X, m = events()
     flow = ConditionalNormalizingFlow(tmp_path, **FLOW)
     ensemble = EpochEnsembleModel(flow, n_best_epochs=2).fit(X, m)

@@ -1,0 +1,198 @@
+"""Closure: is a density estimator right where it has seen no event? Pseudo signal regions are left out of the sideband and sampled there.
+
+Neither a label nor an event of the signal region is needed: so an analysis chooses its density estimator without looking into it.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.metrics import roc_auc_score
+
+from common.contract import OutputFile
+from common.errors import InputError
+from events.view import Events
+
+logger = logging.getLogger(__name__)
+
+MARGIN = 0.5  # of sideband kept on either side of a pseudo signal region, in widths of it
+BULK = (0.005, 0.995)  # quantiles of the sideband's masses between which pseudo signal regions lie
+LARGEST_SAMPLE = 100_000  # events of each kind that are compared
+N_BINS = 20
+Edges = tuple[float, float]
+CLOSURE_FILES = (
+    OutputFile(
+        "NAME_closure.json", "with `--closure`: two-sample AUC and χ²/ndf of every feature, of every pseudo signal region"
+    ),
+    OutputFile("NAME_closure.png", "with `--closure`: pulls between samples and data there"),
+)
+
+
+class Density(Protocol):
+    """What is tested."""
+
+    def sample(self, m: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """One event x ~ p(x|m) [n, d] for every row of m [n, 1]; NaN where there is none."""
+
+
+@dataclass(frozen=True)
+class Closure:
+    """Samples against the data of one pseudo signal region.
+
+    Attributes
+    ----------
+    edges : (float, float)
+        Of the region in m_JJ (TeV).
+    n_events : int
+        Data in the region, and as many samples.
+    auc, auc_error : float
+        Of boosted trees that tell samples from data, and its statistical error where both follow the same law; 0.5 is perfect.
+    bins, pulls : arrays [d, 21], [d, 20]
+        Edges of bins of equal numbers of data in every feature, and (data - samples) / error in them.
+    """
+
+    edges: Edges
+    n_events: int
+    auc: float
+    auc_error: float
+    bins: np.ndarray = field(repr=False)
+    pulls: np.ndarray = field(repr=False)
+
+    @property
+    def chi2_per_ndf(self) -> np.ndarray:
+        """Of every feature [d]: about 1 where the samples are right."""
+        return np.sum(self.pulls**2, axis=1) / (self.pulls.shape[1] - 1)
+
+    def summary(self, names: list[str]) -> dict[str, Any]:
+        """The numbers, for a JSON file; `names` are those of the features."""
+        chi2 = dict(zip(names, self.chi2_per_ndf.tolist(), strict=True))
+        numbers = {"events": self.n_events, "two_sample_auc": self.auc, "two_sample_auc_error": self.auc_error}
+        return {"m_JJ": list(self.edges)} | numbers | {"chi2_per_ndf": chi2}
+
+
+def pseudo_signal_regions(sideband_masses: np.ndarray, sr_range: Edges, n: int) -> list[Edges]:
+    """Windows in the sideband, as wide as the signal region, away from it and from the sideband's ends.
+
+    On either side of the SR, beginning below it, at least half of a window's width of sideband is kept on both sides of every window; a
+    side that is too narrow for that gets narrower windows. The first window of a side is the nearest to the SR, further ones are spread
+    evenly as far as they go, and overlap where they are many.
+
+    Parameters
+    ----------
+    sideband_masses : array [n]
+        m_JJ of the sideband (TeV).
+
+    Raises
+    ------
+    InputError
+        If there is no sideband on one side.
+
+    Examples
+    --------
+    >>> m = np.concatenate([np.linspace(2, 3.3, 500), np.linspace(3.7, 5, 500)])
+    >>> [(round(low, 2), round(high, 2)) for low, high in pseudo_signal_regions(m, (3.3, 3.7), 3)]
+    [(2.7, 3.1), (3.9, 4.3), (2.21, 2.61)]
+    """
+    low, high = np.quantile(sideband_masses, BULK)
+    if not low < sr_range[0] < sr_range[1] < high:
+        raise InputError("a closure test needs sideband events on both sides of the signal region")
+    sides: list[list[Edges]] = []
+    for room, direction in ((sr_range[0] - low, -1), (high - sr_range[1], 1)):
+        edge, n_here = sr_range[(1 + direction) // 2], (n + (1 - direction) // 2) // 2
+        width = min(sr_range[1] - sr_range[0], room / (1 + 2 * MARGIN))
+        if n_here and width < sr_range[1] - sr_range[0]:
+            text = (
+                "pseudo signal regions %s the signal region are only %.3g wide instead of %.3g: the sideband there is %.3g wide"
+            )
+            logger.warning(text, "below" if direction < 0 else "above", width, sr_range[1] - sr_range[0], room)
+        gaps = np.linspace(MARGIN * width, max(room - (1 + MARGIN) * width, MARGIN * width), max(n_here, 1))[:n_here]
+        ends = [sorted((edge + direction * gap, edge + direction * (gap + width))) for gap in gaps]
+        sides.append([(float(start), float(stop)) for start, stop in ends])
+    below, above = sides
+    return [sides[i % 2][i // 2] for i in range(len(below) + len(above))]
+
+
+def closure_test(
+    learn: Callable[[Events, Events, Edges], Density],
+    sideband: tuple[Events, Events],
+    edges: Edges,
+    rng: np.random.Generator,
+) -> Closure:
+    """Leave a window out of the sideband, learn from the rest, and compare samples at the left-out masses with the data there.
+
+    Parameters
+    ----------
+    learn : callable
+        Makes of training events, validation events and the window's edges (TeV) the density to be tested.
+    sideband : (Events, Events)
+        Training and validation events.
+    edges : (float, float)
+        The window in m_JJ (TeV).
+
+    Raises
+    ------
+    InputError
+        If the window has too few events, or no sideband is left.
+
+    Examples
+    --------
+    A density that knows the truth:
+
+    >>> rng = np.random.default_rng(1)
+    >>> m = rng.uniform(2, 5, 8000)
+    >>> events = Events(np.column_stack([m, m + rng.normal(size=8000), np.zeros(8000)]))
+    >>> class Truth:
+    ...     def sample(self, m, rng):
+    ...         return m + rng.normal(size=m.shape)
+    >>> closure = closure_test(lambda train, val, edges: Truth(), (events[:4000], events[4000:]), (3.3, 3.7), rng)
+    >>> abs(closure.auc - 0.5) < 3 * closure.auc_error
+    True
+    """
+    inside = [(events.m > edges[0]) & (events.m < edges[1]) for events in sideband]
+    rest = [events[~out] for events, out in zip(sideband, inside, strict=True)]
+    if min(map(len, rest)) == 0:
+        raise InputError(f"no sideband is left without {edges[0]:g} < m_JJ < {edges[1]:g} TeV")
+    left_out = Events.joined(*(events[out] for events, out in zip(sideband, inside, strict=True)))
+    left_out = left_out[rng.permutation(len(left_out))[:LARGEST_SAMPLE]]
+    density = learn(rest[0], rest[1], edges)
+    data, samples = left_out.x.astype(np.float64), density.sample(left_out.m[:, None].astype(np.float64), rng)
+    samples = samples[np.isfinite(samples).all(axis=1)]
+    n = min(len(data), len(samples))
+    if n < 2 * N_BINS:
+        raise InputError(f"only {n} events in {edges[0]:g} < m_JJ < {edges[1]:g} TeV: too few for a closure test")
+    auc, error = two_sample_auc(samples[:n], data[:n], rng)
+    bins, pulls = zip(*(feature_pulls(data[:n, k], samples[:n, k]) for k in range(data.shape[1])), strict=True)
+    return Closure(edges, n, auc, error, np.stack(bins), np.stack(pulls))
+
+
+def two_sample_auc(samples: np.ndarray, data: np.ndarray, rng: np.random.Generator) -> tuple[float, float]:
+    """AUC of boosted trees that tell samples [n, d] from data [n, d], and its statistical error; 0.5 is perfect.
+
+    Each half of the events is judged by trees trained on the other half, and both areas are averaged. The error is that of two samples of
+    the same law, √((2 k + 1) / 12) / k for k events of each kind (Mann and Whitney, 1947).
+    """
+    n = min(len(samples), len(data))
+    X, y = np.concatenate([samples[:n], data[:n]]), np.repeat([1, 0], n)
+    halves = np.array_split(rng.permutation(2 * n), 2)
+    areas = []
+    for train, test in (halves, halves[::-1]):
+        trees = HistGradientBoostingClassifier(max_iter=200, learning_rate=0.05, random_state=int(rng.integers(2**31)))
+        areas.append(roc_auc_score(y[test], trees.fit(X[train], y[train]).predict_proba(X[test])[:, 1]))
+    return float(np.mean(areas)), math.sqrt((2 * n + 1) / 12) / n
+
+
+def feature_pulls(data: np.ndarray, samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Edges [21] of bins with equal numbers of data [n], and (data - samples) / √(data + samples) in them [20].
+
+    Equal values make bins empty: these have a pull of 0.
+    """
+    edges = np.quantile(data, np.linspace(0, 1, N_BINS + 1))
+    ends = np.concatenate([[-np.inf], edges[1:-1], [np.inf]])
+    k, s = (np.histogram(values, ends)[0] for values in (data, samples))
+    return edges, (k - s) / np.sqrt(np.maximum(k + s, 1))

@@ -1,0 +1,37 @@
+"""Closure test: pulls between samples and the data of pseudo signal regions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
+
+from evaluation.closure import Closure
+from events.columns import M_JJ, Column
+from plots.style import drawable
+
+
+def closure_pulls(closures: Sequence[Closure], labels: Sequence[str], resonant: Column = M_JJ) -> Figure:
+    """(data - samples) / error in bins of every feature, one row for every region; `labels` are the features' axes."""
+    labels, n = drawable(labels), len(closures)
+    figure, panels = plt.subplots(
+        n, len(labels), figsize=(3.2 * len(labels), 2.3 * n + 0.4), sharey=True, squeeze=False, layout="constrained"
+    )
+    highest = max(4.0, *(float(np.abs(closure.pulls).max()) for closure in closures))
+    for closure, row in zip(closures, panels, strict=True):
+        low, high = closure.edges
+        area = f"two-sample AUC {closure.auc:.4f} ± {closure.auc_error:.4f}"
+        window = f"{low:.3g} < {resonant.label} < {high:.3g} {resonant.unit}"
+        row[0].set_title(f"{window}: {closure.n_events} events, {area}", loc="left", fontsize="small")
+        for axes, edges, pulls, chi2 in zip(row, closure.bins, closure.pulls, closure.chi2_per_ndf, strict=True):
+            axes.axhspan(-1, 1, color="grey", alpha=0.25, lw=0)
+            axes.axhline(0, color="black", lw=0.8)
+            axes.stairs(pulls, edges, color="tab:blue", baseline=None)
+            axes.text(0.97, 0.95, rf"$\chi^2$/ndf = {chi2:.1f}", transform=axes.transAxes, ha="right", va="top", fontsize="small")
+            axes.set_ylim(-1.1 * highest, 1.1 * highest)
+        row[0].set_ylabel("(data − samples) / error")
+    for axes, label in zip(panels[-1], labels, strict=True):
+        axes.set_xlabel(label)
+    return figure
