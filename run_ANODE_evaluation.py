@@ -4,7 +4,7 @@
     python run_ANODE_training.py --savedir ANODE_results/ --inner_model
     python run_ANODE_evaluation.py --savedir ANODE_results/
 
-Both are densities in the physical features, each the mean of its 10 epochs of lowest validation loss. Writes X_test.npy and
+Both are densities in the physical features, each mixed of its best epochs. Writes X_test.npy and
 preds_matris.npy [1, 1, n_test], the ratios (and X_extrasig.npy, preds_matris_extrasig.npy).
 """
 

@@ -113,7 +113,7 @@ class ArraysOptions(DensityUseOptions, SplitOptions, ExtraSignalOptions, ModeOpt
         (),
         "weights (.par) to sample from",
         metavar="PATH",
-        default_text="the 10 epochs of lowest validation loss in the estimator's folder",
+        default_text="the best epochs in the estimator's folder",
         chained_as=None,
         recorded=False,
     )

@@ -1,4 +1,4 @@
-"""Scores on disk: preds_matris*.npy of stage 4, averaged over every run's best epochs, beside the events they belong to."""
+"""Scores on disk: preds_matris*.npy of stage 4, averaged over the epochs that are scored, beside the events they belong to."""
 
 from __future__ import annotations
 

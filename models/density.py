@@ -337,5 +337,5 @@ class StoredDensity:
 
 
 def load_density(folder: Path, name: str = "my_ANODE_model", n_best: int = N_MIXED) -> FeatureDensity:
-    """The density that stage 2 left in a folder, mixed of its `n_best` best epochs."""
+    """The density that stage 2 left in a folder, mixed of its best epochs, `n_best` at most."""
     return StoredDensity(Path(folder), name).load(n_best)

@@ -94,7 +94,7 @@ def start(
     """Begin a script; checkpoints are written far more often than in earnest."""
     mine, theirs = context.Pipe()
     arguments = (theirs, script, [str(argument) for argument in argv], largest_file, checkpoint_seconds)
-    process = context.Process(target=_run, args=arguments, daemon=True)
+    process = context.Process(target=_run, args=arguments, daemon=False)  # daemons could not start processes themselves
     process.start()
     theirs.close()
     return Script(process, mine)

@@ -25,10 +25,17 @@ STAGES = {
     "latent arrays": "run_classifier_data_creation",
     "classifiers": "run_classifier_training",
     "classifiers, weights not kept": "run_classifier_training",
+    "classifiers in processes": "run_classifier_training",
     "likelihood ratios": "run_ANODE_evaluation",
 }
-RECORDS = {"density estimator": "density_estimator my_ANODE_model", "arrays": "classifier_arrays", "latent arrays": "classifier_arrays",
-           "classifiers, weights not kept": "classifiers", "likelihood ratios": "likelihood_ratios"}  # fmt: skip
+RECORDS = {
+    "density estimator": "density_estimator my_ANODE_model",
+    "arrays": "classifier_arrays",
+    "latent arrays": "classifier_arrays",
+    "classifiers, weights not kept": "classifiers",
+    "classifiers in processes": "classifiers",
+    "likelihood ratios": "likelihood_ratios",
+}
 N_KILLS = 10
 
 
@@ -45,7 +52,7 @@ def workplace(tmp_path_factory, context):
     (folder / "flow.yml").write_text(
         "num_blocks: 3\nnum_hidden: 16\nlr: 3.0e-3\nschedule: one_cycle\nnormalization: batch_norm\n"
     )
-    (folder / "classifier.yml").write_text("layers: [16, 16]\n")
+    (folder / "classifier.yml").write_text("layers: [16, 16]\nschedule: one_cycle\nscored_epochs: last\nn_scored_epochs: 2\n")
     for stage, script in STAGES.items():
         code, text = start(context, script, *flags(stage, folder)).end()
         assert code == 0, text
@@ -71,9 +78,10 @@ def flags(stage: str, folder: Path) -> list[object]:
     if stage == "likelihood ratios":
         return [*data, *flow]
     arrays = ["--data_dir", folder / "latent_arrays"] if stage == "classifiers" else ["--data_dir", folder / "arrays"]
-    kept = ["--save_model"] if stage == "classifiers" else []
-    return [*arrays, "--savedir", folder / "scores" / str(len(kept)), "--config_file", folder / "classifier.yml", "--epochs", 4,
-            "--batch_size", 512, "--n_runs", 2, *seed, *kept]  # fmt: skip
+    kept = [] if stage.endswith("not kept") else ["--save_model"]
+    n_runs = 7 if stage.endswith("in processes") else 2
+    return [*arrays, "--savedir", folder / f"scores_{stage.split()[-1]}", "--config_file", folder / "classifier.yml", "--epochs", 4,
+            "--batch_size", 512, "--n_runs", n_runs, *seed, *kept]  # fmt: skip
 
 
 def resume(script: str) -> list[str]:
@@ -123,19 +131,20 @@ def test_killed_at_ten_random_moments_it_ends_where_it_would_have_ended(stage, w
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("stage", ["density estimator", "classifiers"])
+@pytest.mark.parametrize("stage", ["density estimator", "classifiers", "classifiers in processes"])
 def test_a_signal_ends_a_training_with_a_checkpoint(stage, number, workplace, context, tmp_path):
     folder, script = without_output(stage, workplace, tmp_path / "ended"), STAGES[stage]
     name = RECORDS.get(stage, stage).replace(" ", "_")
     running = start(context, script, *flags(stage, folder), "--epochs", 10_000, "--patience", 0, checkpoint_seconds=1e9)
-    checkpoint = output(stage, folder) / f".unfinished_{name}" / ".checkpoint"
+    part = ".runs_0/" if stage.endswith("in processes") else ""
+    checkpoint = output(stage, folder) / f".unfinished_{name}" / f"{part}.checkpoint"
     wait_for(checkpoint)
     os.kill(running.process.pid, number)
     code, text = running.end()
     assert code == 128 + number
     assert text.splitlines()[-1].endswith(f"ended by {number.name}; a checkpoint was written, --resume goes on from it")
     assert "Traceback" not in text
-    assert [path.name for path in output(stage, folder).iterdir()] == [checkpoint.parent.name]
+    assert [path.name for path in output(stage, folder).iterdir()] == [f".unfinished_{name}"]
     code, text = start(context, script, *flags(stage, folder), *resume(script)).end()
     assert code == 2, "another number of epochs is another training"
     assert "--epochs was 10000, is now 4" in text

@@ -298,17 +298,8 @@ def test_closure_is_a_stage_of_its_own(toy_dir, small_configs, tmp_path, run, ca
     for threads in (1, 2):
         with caplog.at_level("INFO"):
             caplog.clear()
-            run(
-                "run_all",
-                *small_configs,
-                "--cf_save_model",
-                "--DE_closure",
-                2,
-                "--threads",
-                threads,
-                *["--force"][: threads - 1],
-                **flags,
-            )
+            again = ["--force"] if threads == 2 else []
+            run("run_all", *small_configs, "--cf_save_model", *again, **flags, DE_closure=2, threads=threads)
         records.append(json.loads((tmp_path / "STAGE.json").read_text())["closure_test my_ANODE_model"]["results"])
         assert caplog.text.count("closure in") == 2
         if threads == 1:
