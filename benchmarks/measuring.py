@@ -15,8 +15,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 HERE = Path(__file__).parent
 ROOT = HERE.parent
 sys.path.insert(0, str(ROOT))
@@ -91,20 +89,6 @@ def report(answer: dict[str, Any]) -> None:
 def peak_memory() -> float:
     """Largest resident memory of this process so far (MB)."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
-
-
-def two_sample_auc(samples: np.ndarray, truth: np.ndarray, seed: int) -> float:
-    """AUC of boosted trees that tell samples from true events, trained on one half and tested on the other; 0.5 is perfect."""
-    from sklearn.ensemble import HistGradientBoostingClassifier
-    from sklearn.metrics import roc_auc_score
-
-    n = min(len(samples), len(truth))
-    X = np.concatenate([samples[:n], truth[:n]])
-    y = np.repeat([1, 0], n)
-    order = np.random.default_rng(seed).permutation(2 * n)
-    train, test = order[:n], order[n:]
-    trees = HistGradientBoostingClassifier(max_iter=200, learning_rate=0.05, random_state=seed).fit(X[train], y[train])
-    return float(roc_auc_score(y[test], trees.predict_proba(X[test])[:, 1]))
 
 
 def write(name: str, results: dict[str, Any], rows: Sequence[tuple[str, ...]]) -> None:

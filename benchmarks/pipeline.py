@@ -27,7 +27,7 @@ IMPORTS = "import torch, models.flow, models.classifier, background.lacathode, e
 SCORING = """
 import sys, time, numpy as np
 from models.classifier import NeuralNetworkClassifier
-classifier = NeuralNetworkClassifier.load_from(sys.argv[1], "my_classifier").set_params(n_best_epochs=1)
+classifier = NeuralNetworkClassifier.load_from(sys.argv[1], "my_classifier").set_params(n_scored_epochs=1)
 X = np.random.default_rng(0).normal(size=(1_000_000, 4)).astype(np.float32)
 start = time.perf_counter()
 classifier.predict(X)

@@ -38,7 +38,7 @@ class BaselineCathode(Cathode):
         """Train on the sideband, or take the epochs that `density.py` left; sample at masses drawn as in the project."""
         from density import events
 
-        from models.training.epochs import best_epochs
+        from models.training.epochs import PUBLISHED_RULE, usable_epochs
 
         (X, m), (X_val, m_val), _, scaler = events(source.data_dir)
         if self.kept.exists():
@@ -51,7 +51,7 @@ class BaselineCathode(Cathode):
         start = time.perf_counter()
         masses = sample_masses(train.m, 400_000, source.sr_range, 0.01, source.rng("samples"))
         flow, samples = baseline.build_flow(source.n_features), []
-        best = best_epochs(np.array(self.val_losses), 10)
+        best = PUBLISHED_RULE.choose(usable_epochs(np.array(self.val_losses)))
         for i, epoch in enumerate(best):
             flow.load_state_dict(states[epoch])
             mine = masses[i :: len(best), None]
@@ -70,7 +70,7 @@ def main() -> None:
     parser.add_argument("--n_runs", type=int, default=3, metavar="N", help="classifiers (default 3)")
     args = parser.parse_args()
     from evaluation_utils import evaluate_scores
-    from models.training.epochs import best_epochs
+    from models.training.epochs import PUBLISHED_RULE, usable_epochs
 
     folder = Path(args.work_dir) / "separated_data"
     measuring.separate(args.features_file, args.extra_bkg_file, folder, 1)
@@ -85,7 +85,7 @@ def main() -> None:
             losses.append(val_loss)
             with torch.no_grad():
                 run_scores.append(torch.sigmoid(network(baseline.tensors(arrays.test.x)[0])).squeeze(1).numpy())
-        scores.append(np.stack(run_scores)[best_epochs(np.array(losses), 10)].mean(axis=0))
+        scores.append(np.stack(run_scores)[PUBLISHED_RULE.choose(usable_epochs(np.array(losses)))].mean(axis=0))
     evaluation = evaluate_scores(np.stack(scores), arrays.test.label)
     seconds = samples.seconds | {"ten classifiers": elapsed * N_RUNS / args.n_runs}
     rows = [("baseline", f"seed {args.seed}"), *((f"{name} (s)", f"{value:.0f}") for name, value in seconds.items()),
