@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from torch.nn.functional import softplus
 
 from models.autoregressive import MIN_SCALE, Affine, Block, StackedFlow
+
+threshold_backward = torch.ops.aten.threshold_backward.grad_input
 
 
 def are_known_of(flow: StackedFlow) -> bool:
@@ -20,70 +21,85 @@ def are_known_of(flow: StackedFlow) -> bool:
     return all(isinstance(layer, Block) and isinstance(layer.transformer, Affine) for layer in flow.layers)
 
 
-@dataclass
 class _Pass:
-    """What the way back through a block needs of the way forth, [n_members, ..., n], and memory for it."""
+    """What the way back through a block needs of the way forth, in memory [n_members, ..., n] that is used again and again.
 
-    inputs: torch.Tensor
-    hidden: list[torch.Tensor]
-    slopes: list[torch.Tensor]
-    parameters: torch.Tensor
-    scale: torch.Tensor
-    weights: list[torch.Tensor]
-    products: list[torch.Tensor]
+    Views are made once: making one costs as much as a small product.
+    """
 
-    @classmethod
-    def allocate(cls, block: Block, n: int) -> _Pass:
-        """Memory for batches of n events."""
-        members, empty = len(block.biases[0]), block.biases[0].new_empty
+    def __init__(self, block: Block, n: int) -> None:
+        d, members, empty = block.d, len(block.biases[0]), block.biases[0].new_empty
+        self.inputs = empty(members, block.weights[0].shape[2], n)
+        self.x, self.m = self.inputs[:, :d], self.inputs[:, d:]
         hidden, slopes = ([empty(members, bias.shape[1], n) for bias in block.biases[:-1]] for _ in range(2))
-        inputs, parameters = empty(members, block.weights[0].shape[2], n), empty(members, block.biases[-1].shape[1], n)
-        weights, products = (
-            [torch.empty_like(w, memory_format=torch.contiguous_format) for w in block.weights] for _ in range(2)
-        )
-        return cls(inputs, hidden, slopes, parameters, empty(members, block.d, n), weights, products)
+        parameters, self.scale = empty(members, block.biases[-1].shape[1], n), empty(members, d, n)
+        self.raw_scale, self.shift = parameters[:, :d], parameters[:, d:]
+        self.layers = [self.inputs, *hidden, parameters]  # values on the way forth
+        self.slopes = [
+            None,
+            *slopes,
+            parameters,
+        ]  # d(sum of losses) / d(those) on the way back, the last in the place of the value
+        self.layers_T = [layer.mT for layer in self.layers]
+        weights = [weight.data for weight in block.weights]
+        self.biases, self.weights = [bias.data for bias in block.biases], weights
+        self.weights_T, self.first_T = [weight.mT for weight in weights], weights[0][:, :, :d].mT
+        self.bias_gradients = [bias.grad for bias in block.biases]
+        self.weight_gradients = [weight.grad for weight in block.weights]
+        # Batched products are slow where the result is not contiguous, as the views of several members' gradients are not.
+        self.products = [g if g.is_contiguous() else torch.empty_like(w, memory_format=torch.contiguous_format)
+                         for g, w in zip(self.weight_gradients, weights, strict=True)]  # fmt: skip
 
 
 def losses_and_gradients_of(flow: StackedFlow) -> Callable[..., torch.Tensor]:
     """The mean -log p(x|m) of every member (nats); the gradient of their sum is written into every parameter's `.grad`."""
     blocks: list[Block] = list(flow.layers)
-    masks = [[getattr(block, f"mask_{i}") for i in range(len(block.weights))] for block in blocks]
-    buffers: dict[int, list[_Pass]] = {}
+    gradients, masks = [], []
+    with torch.no_grad():
+        for block in blocks:
+            for i, weight in enumerate(block.weights):
+                mask = getattr(block, f"mask_{i}")
+                weight.mul_(mask)  # what is masked now stays 0, as its gradient is
+                gradients.append(weight.grad)
+                masks.append(mask.expand_as(weight.grad))
+    passes: dict[int, list[_Pass]] = {}
 
     @torch.no_grad()
     def member_losses(x: torch.Tensor, m: torch.Tensor) -> torch.Tensor:
         n, d = x.shape[1:]
-        if n not in buffers:
-            buffers[n] = [_Pass.allocate(block, n) for block in blocks]
+        if n not in passes:
+            passes[n] = [_Pass(block, n) for block in blocks]
         log_det, x, m = x.new_zeros(x.shape[:2]), x.mT, (m / flow.condition_scale).mT
-        for block, own_masks, kept in zip(blocks, masks, buffers[n], strict=True):
-            kept.inputs[:, :d], kept.inputs[:, d:] = x, m
-            layers = [kept.inputs, *kept.hidden]
-            for w, mask, weight in zip(block.weights, own_masks, kept.weights, strict=True):
-                torch.mul(w, mask, out=weight)
-            for before, after, bias, weight in zip(layers[:-1], layers[1:], block.biases[:-1], kept.weights[:-1], strict=True):
-                torch.baddbmm(bias, weight, before, out=after).relu_()
-            torch.baddbmm(block.biases[-1], kept.weights[-1], layers[-1], out=kept.parameters)
-            torch.add(softplus(kept.parameters[:, :d]), MIN_SCALE, out=kept.scale)
+        for kept in passes[n]:
+            kept.x.copy_(x)
+            kept.m.copy_(m)
+            last = len(kept.weights) - 1
+            for i, (bias, weight) in enumerate(zip(kept.biases, kept.weights, strict=True)):
+                torch.baddbmm(bias, weight, kept.layers[i], out=kept.layers[i + 1])
+                if i < last:
+                    kept.layers[i + 1].relu_()
+            torch.add(softplus(kept.raw_scale), MIN_SCALE, out=kept.scale)
             log_det += kept.scale.log().sum(dim=1)
-            x = torch.addcmul(kept.parameters[:, d:], kept.scale, x)
+            x = torch.addcmul(kept.shift, kept.scale, kept.x)
         losses = (0.5 * (x * x).sum(dim=1) - log_det).mean(dim=1) + 0.5 * math.log(2 * math.pi) * d
-        slope = x / n  # d(sum of losses) / d(what the block returns)
-        for block, own_masks, kept in zip(reversed(blocks), reversed(masks), reversed(buffers[n]), strict=True):
-            at_scale = kept.scale.reciprocal().mul_(-1 / n).addcmul_(slope, kept.inputs[:, :d])
-            gradient = kept.parameters  # whose values are not needed any more
-            torch.mul(at_scale, gradient[:, :d].sigmoid(), out=gradient[:, :d])
-            gradient[:, d:] = slope
-            slope = slope * kept.scale
-            layers = [kept.inputs, *kept.hidden]
-            for i in reversed(range(len(layers))):
-                torch.sum(gradient, dim=2, keepdim=True, out=block.biases[i].grad)
-                torch.bmm(gradient, layers[i].mT, out=kept.products[i])
-                torch.mul(kept.products[i], own_masks[i], out=block.weights[i].grad)
+        slope = x.div_(n)  # d(sum of losses) / d(what the block returns)
+        for kept in reversed(passes[n]):
+            at_scale = kept.scale.reciprocal().mul_(-1 / n).addcmul_(slope, kept.x)
+            kept.raw_scale.sigmoid_().mul_(at_scale)
+            kept.shift.copy_(slope)
+            slope.mul_(kept.scale)
+            for i in reversed(range(len(kept.weights))):
+                gradient = kept.slopes[i + 1]
+                torch.sum(gradient, dim=2, keepdim=True, out=kept.bias_gradients[i])
+                torch.bmm(gradient, kept.layers_T[i], out=kept.products[i])
                 if i:
-                    torch.bmm(kept.weights[i].mT, gradient, out=kept.slopes[i - 1])
-                    gradient = kept.slopes[i - 1].mul_(layers[i].sign_())  # 0 where the ReLU was
-            slope.baddbmm_(kept.weights[0][:, :, :d].mT, gradient)
+                    torch.bmm(kept.weights_T[i], gradient, out=kept.slopes[i])
+                    threshold_backward(kept.slopes[i], kept.layers[i], 0, grad_input=kept.slopes[i])  # 0 where the ReLU was
+            slope.baddbmm_(kept.first_T, kept.slopes[1])
+            for product, gradient in zip(kept.products, kept.weight_gradients, strict=True):
+                if product is not gradient:
+                    gradient.copy_(product)
+        torch._foreach_mul_(gradients, masks)
         return losses
 
     return member_losses
