@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from background.options import ArraysOptions, DensityOptions, DensityUseOptions
 from common.errors import InputError
+from common.processes import usable_cores
 from common.seeds import make_seed
 from events.regions import EventSource
 from events.view import Events
@@ -69,6 +70,7 @@ def train_density(
         ("epochs", "batch_size", "patience"),
         num_inputs=train.n_features,
         condition_scale=float(center),
+        n_jobs=usable_cores(options.threads),
         no_gpu=no_gpu(options.device),
         verbose=True,
         random_state=make_seed(source.seed, purpose),

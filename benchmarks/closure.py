@@ -2,9 +2,9 @@
 
     python benchmarks/closure.py --features_file pythia_dijets.features.h5 --extra_bkg_file pythia_dijets_extra_inneronly.features.h5
 
-The label-free AUC is the mean over four pseudo signal regions (`run_ANODE_training.py --closure 4`), the true one compares samples at the
-masses of true (extra) SR background with this background. The narrow window of `windows.py`. Prints a table and the rank correlation, writes
-closure.json and closure.png beside this script.
+The label-free AUC is the mean over four pseudo signal regions (`run_ANODE_training.py --closure 4`), the true one compares samples at
+the masses of true (extra) SR background with this background. The narrow window of `windows.py`. Prints a table and the rank correlation,
+writes closure.json and closure.png beside this script.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ def label_free(name: str, data: Path, folder: Path, seed: int) -> list[dict[str,
     folder.mkdir(parents=True, exist_ok=True)
     configuration.write_text(yaml.safe_dump(default | setting))
     low, high = WINDOWS["narrow"]
-    command = ["--data_dir", data, "--savedir", folder, "--seed", seed, "--closure", N_REGIONS, "--config_file", configuration, "--resume",
-               "--SR_min", low, "--SR_max", high, *(["--epochs", epochs] if epochs else [])]  # fmt: skip
+    command = ["--data_dir", data, "--savedir", folder, "--seed", seed, "--closure", N_REGIONS, "--config_file", configuration,
+               "--resume", "--SR_min", low, "--SR_max", high, *(["--epochs", epochs] if epochs else [])]  # fmt: skip
     subprocess.run(
         [sys.executable, "run_ANODE_training.py", *map(str, command)], cwd=measuring.ROOT, check=True, capture_output=True
     )

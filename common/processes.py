@@ -139,13 +139,14 @@ def _last_words(answer: Connection, process: BaseProcess) -> str:
     return ""
 
 
+def end_with_parent() -> None:
+    """Wait until the process that started this one is no more, then end at once; for a thread."""
+    wait([multiprocessing.parent_process().sentinel])
+    os._exit(1)
+
+
 def _work(task: Task[Any], answer: Connection) -> None:
     """In the new process: do the task, and do not outlive the parent."""
-
-    def end_with_parent() -> None:
-        wait([multiprocessing.parent_process().sentinel])
-        os._exit(1)
-
     threading.Thread(target=end_with_parent, daemon=True).start()
     try:
         outcome = task(), None

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import mmap
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -86,6 +90,27 @@ def member_generators(seed: int | None, n_members: int) -> list[torch.Generator]
         int(child.generate_state(1, np.uint64)[0] >> np.uint64(1)) for child in np.random.SeedSequence(seed).spawn(n_members)
     )
     return [torch.Generator().manual_seed(seed) for seed in seeds]
+
+
+def shared_zeros(shape: Sequence[int], dtype: torch.dtype) -> torch.Tensor:
+    """A tensor of zeros on the CPU, in memory that processes forked from this one share with it."""
+    import torch
+
+    n = math.prod(shape)
+    return torch.frombuffer(mmap.mmap(-1, max(n * dtype.itemsize, 1)), dtype=dtype, count=n).view(*shape)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch compute in one thread: small networks gain nothing from more, and their results do not depend on how many there are."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def no_gpu(device: str) -> bool:

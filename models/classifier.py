@@ -46,7 +46,7 @@ class NeuralNetworkClassifier(ClassifierMixin, EpochEstimator):
     scored_epochs, n_scored_epochs : {"lowest", "last"}, int
         Every network's score is the mean over so many of its epochs, those of lowest validation loss or the last ones. More than 1 needs
         a `save_path`, or a checkpoint, where the epochs are kept.
-    lr, weight_decay, schedule, averaging
+    lr, weight_decay, schedule, gradient_clip, averaging
         How it is trained, see `models.training.state.TrainingPlan`; `schedule` is "one_cycle" or "constant". The loss is the binary
         cross-entropy.
     early_stopping, patience : bool, int
@@ -85,7 +85,16 @@ class NeuralNetworkClassifier(ClassifierMixin, EpochEstimator):
     True
     """
 
-    hyperparameters = ("layers", "lr", "weight_decay", "schedule", "averaging", "scored_epochs", "n_scored_epochs")
+    hyperparameters = (
+        "layers",
+        "lr",
+        "weight_decay",
+        "schedule",
+        "gradient_clip",
+        "averaging",
+        "scored_epochs",
+        "n_scored_epochs",
+    )
     _sizes = ("n_inputs", "n_runs")
     _folder_name = "CLSF_models"
 
@@ -101,6 +110,7 @@ class NeuralNetworkClassifier(ClassifierMixin, EpochEstimator):
         lr: float = 1e-3,
         weight_decay: float = 0.0,
         schedule: Literal["one_cycle", "constant"] = "constant",
+        gradient_clip: float = 0.0,
         averaging: float = 0.0,
         early_stopping: bool = False,
         patience: int = 10,
@@ -124,6 +134,7 @@ class NeuralNetworkClassifier(ClassifierMixin, EpochEstimator):
         self.lr = lr
         self.weight_decay = weight_decay
         self.schedule = schedule
+        self.gradient_clip = gradient_clip
         self.averaging = averaging
         self.early_stopping = early_stopping
         self.patience = patience
@@ -227,6 +238,7 @@ class NeuralNetworkClassifier(ClassifierMixin, EpochEstimator):
             self.lr,
             self.weight_decay,
             one_cycle=self.schedule == "one_cycle",
+            gradient_clip=self.gradient_clip,
             averaging=self.averaging,
             patience=self.patience if self.early_stopping else 0,
             keep_last=self.scored_epochs == "last",

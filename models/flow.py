@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -66,6 +67,9 @@ class ConditionalNormalizingFlow(TransformerMixin, EpochEstimator):
         Let `torch.compile` fuse the training steps, where a compiler is there; costs about half a minute at the start.
     val_split : float
         Share of the events held out for validation where `fit` is given none.
+    n_jobs : int
+        On the CPU, every batch is computed in two halves (without batch norm), which two processes share where this is above 1; the
+        result is the same.
     no_gpu : bool
         Stay on the CPU; otherwise the GPU is used if there is one.
     verbose : bool
@@ -125,6 +129,7 @@ class ConditionalNormalizingFlow(TransformerMixin, EpochEstimator):
         averaging: float = 0.999,
         early_stopping: bool = False,
         patience: int = 10,
+        n_jobs: int = 1,
         no_gpu: bool = False,
         val_split: float = 0.2,
         batch_size: int | None = 256,
@@ -154,6 +159,7 @@ class ConditionalNormalizingFlow(TransformerMixin, EpochEstimator):
         self.averaging = averaging
         self.early_stopping = early_stopping
         self.patience = patience
+        self.n_jobs = n_jobs
         self.no_gpu = no_gpu
         self.val_split = val_split
         self.batch_size = batch_size
@@ -205,9 +211,17 @@ class ConditionalNormalizingFlow(TransformerMixin, EpochEstimator):
         module.to(self._device)
         train, val = (MemberData.all_for_all([self._tensor(a) for a in pair], 1) for pair in ((X, m), (X_val, m_val)))
         calibration = [tensor[None, :CALIBRATION_EVENTS] for tensor in train.tensors]
+        compiled = self.compile and compiler_works()
+        if self.compile and not compiled:
+            logger.info("no compiler that torch.compile could use: the training steps are not compiled")
+        in_parts = self.normalization == "none" and not compiled and self._device.type == "cpu"
         objective = Objective(
-            "density estimator", losses_of, self._losses_and_gradients_of, lambda flow: calibrate_batch_norm(flow, *calibration)
-        )
+            "density estimator",
+            losses_of,
+            partial(self._losses_and_gradients_of, compiled=compiled),
+            lambda flow: calibrate_batch_norm(flow, *calibration),
+            n_parts=2 if in_parts else 1,
+        )  # fmt: skip
         self._train(module, objective, train, val, plan, generators, on_epoch, checkpoint)
         self.train_losses_, self.val_losses_ = self.load_train_loss(), self.load_val_loss()
         return self
@@ -335,13 +349,10 @@ class ConditionalNormalizingFlow(TransformerMixin, EpochEstimator):
     def _parameters(self) -> dict[str, Any]:
         return super()._parameters() | dict(zip(self._sizes, self._dimensions(), strict=True))
 
-    def _losses_and_gradients_of(self, flow: StackedFlow) -> Callable[..., torch.Tensor]:
-        """The training step's losses and gradients, by hand or in the precision asked for, compiled if asked for and possible."""
+    def _losses_and_gradients_of(self, flow: StackedFlow, *, compiled: bool) -> Callable[..., torch.Tensor]:
+        """The training step's losses and gradients, by hand, or in the precision asked for."""
         if self.precision not in ("float32", "bfloat16"):
             raise InputError(f"precision must be float32 or bfloat16, not {self.precision!r}")
-        compiled = self.compile and compiler_works()
-        if self.compile and not compiled:
-            logger.info("no compiler that torch.compile could use: the training steps are not compiled")
         if self.precision == "float32" and not compiled and affine_gradients.are_known_of(flow):
             return affine_gradients.losses_and_gradients_of(flow)
         member_losses = losses_of(flow)

@@ -1,7 +1,8 @@
 """The estimators that can be chosen by name, and what is asked of them.
 
 A new one is a class with these methods and a line below. Parameters are stored by `__init__` as scikit-learn wants them; the stages set
-those among `random_state`, `no_gpu`, `verbose`, `val_split`, `n_runs`, `epochs`, `batch_size` and `patience` that it has.
+those among `random_state`, `n_jobs` (how many processes may be used), `no_gpu`, `verbose`, `val_split`, `n_runs`, `epochs`, `batch_size`
+and `patience` that it has.
 """
 
 from __future__ import annotations

@@ -46,6 +46,7 @@ class EpochEstimator(BaseEstimator, ABC):
     _sizes: ClassVar[tuple[str, ...]]
     _folder_name: ClassVar[str]
     _n_members = 1
+    n_jobs: int
 
     @abstractmethod
     def _build(self, generators: list[torch.Generator]) -> torch.nn.Module:
@@ -169,8 +170,9 @@ class EpochEstimator(BaseEstimator, ABC):
                 on_epoch(epoch, self, val_losses)
 
         curves = train_members(
-            module, objective, train, val, plan, generators, on_epoch=keep, checkpoint=checkpoint, verbose=self.verbose
-        )
+            module, objective, train, val, plan, generators, on_epoch=keep, checkpoint=checkpoint,
+            n_processes=self.n_jobs, verbose=self.verbose,
+        )  # fmt: skip
         self.__dict__.pop("module_", None)
         usable = [usable_epochs(losses[1:], losses[0] + DIVERGED) for losses in curves.val.T]
         if n_diverged := int(np.isfinite(curves.val[1:]).sum()) - sum(map(len, usable)):

@@ -7,9 +7,8 @@ and its own loss; the members share nothing but the clock, and the learning rate
 from __future__ import annotations
 
 import copy
-import itertools
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -18,15 +17,14 @@ import numpy as np
 import torch
 
 from common.progress import progress
+from models.arrays import one_thread
 from models.training.checkpoints import Checkpoint
-from models.training.state import TrainingPlan, TrainingState
+from models.training.parts import MemberData, MemberLosses, Parts, Work
+from models.training.state import TrainingPlan, TrainingState, flatten_parameters
 
 logger = logging.getLogger(__name__)
 
-MemberLosses = Callable[..., torch.Tensor]  # batch tensors, each [n_members, batch, ...] -> mean losses [n_members] (nats)
 EpochCallback = Callable[[int, torch.nn.Module, np.ndarray], None]
-STEPS_GATHERED = 32  # whose events are fetched together
-EVENTS_VALIDATED = 4096  # members times events per chunk of validation: their activations stay in cache
 
 
 @dataclass(frozen=True)
@@ -45,26 +43,21 @@ class Objective:
         default.
     calibrate : callable, optional
         Called before every validation with what is validated: estimates the statistics of normalisation layers.
+    n_parts : int
+        In so many parts (1 or 2) is every batch computed; a second process may share them.
     """
 
     name: str
     losses: Callable[[torch.nn.Module], MemberLosses]
     gradients: Callable[[torch.nn.Module], MemberLosses] | None = None
     calibrate: Callable[[torch.nn.Module], None] | None = None
+    n_parts: int = 1
 
-
-@dataclass(frozen=True)
-class MemberData:
-    """Events resident on the device, tensors [n, ...], and the rows of them [n_members, k] that every member is given."""
-
-    tensors: Sequence[torch.Tensor]
-    rows: torch.Tensor
-
-    @classmethod
-    def all_for_all(cls, tensors: Sequence[torch.Tensor], n_members: int) -> MemberData:
-        """Every member is given all events."""
-        n = len(tensors[0])
-        return cls(tensors, torch.arange(n, device=tensors[0].device).expand(n_members, n))
+    def work(self, module: torch.nn.Module, gradient: torch.Tensor, validated: torch.nn.Module) -> Work:
+        """How one part is computed; the module's parameters and gradients are views of flat tensors."""
+        losses = self.losses(module)
+        by_hand = by_autograd(losses, module) if self.gradients is None else self.gradients(module)
+        return Work(by_hand, self.losses(validated), gradient)
 
 
 @dataclass(frozen=True)
@@ -76,16 +69,6 @@ class TrainingCurves:
 
     train: np.ndarray
     val: np.ndarray
-
-
-@torch.no_grad()
-def mean_losses(member_losses: MemberLosses, data: MemberData) -> np.ndarray:
-    """Mean loss of every member over its rows [n_members], in chunks that stay in cache."""
-    rows = data.rows
-    total = torch.zeros(len(rows), dtype=torch.float64, device=rows.device)
-    for part in rows.split(max(1, EVENTS_VALIDATED // len(rows)), dim=1):
-        total += member_losses(*(tensor[part] for tensor in data.tensors)).double() * part.shape[1]
-    return (total / rows.shape[1]).cpu().numpy()
 
 
 def by_autograd(losses: MemberLosses, module: torch.nn.Module) -> MemberLosses:
@@ -120,6 +103,7 @@ def train_members(
     *,
     on_epoch: EpochCallback | None = None,
     checkpoint: Checkpoint | None = None,
+    n_processes: int = 1,
     verbose: bool = True,
 ) -> TrainingCurves:
     """Train the module in place, with Adam as planned; it ends with every member's weights of lowest validation loss, or the last ones.
@@ -136,29 +120,33 @@ def train_members(
     checkpoint : Checkpoint, optional
         Where the training is kept while it runs, and from where it goes on if it was interrupted: it then ends bit for bit where it
         would have ended.
+    n_processes : int
+        A second process computes the second part of every batch, if there is one; the result is the same.
     """
     n_train, name = train.rows.shape[1], objective.name
     batch_size = min(plan.batch_size, n_train)
     n_steps = n_train // batch_size if plan.drop_last else -(-n_train // batch_size)
     run = TrainingState(module, plan, n_steps, generators)
-    losses_of_validated = objective.losses(run.validated)
-    by_hand = objective.gradients
-    losses_and_gradients = by_autograd(objective.losses(module), module) if by_hand is None else by_hand(module)
-    rows = torch.empty_like(train.rows, memory_format=torch.contiguous_format)
+    work = [objective.work(module, run.weights.grad, run.validated)]
+    for _ in range(1, objective.n_parts):
+        twin = copy.deepcopy(module)
+        work.append(objective.work(twin, flatten_parameters(twin, run.weights).grad, run.validated))
+    parts = Parts(work, train, val, batch_size, plan.drop_last, n_processes)
 
     def validate() -> np.ndarray:
         if objective.calibrate is not None:
             objective.calibrate(run.validated)
         run.validated.eval()
-        return np.where(run.done, np.nan, mean_losses(losses_of_validated, val))
+        return np.where(run.done, np.nan, parts.mean_losses(1))
 
     def run_steps(epochs_start: dict[str, Any]) -> None:
         """The epoch's remaining steps."""
         module.train()
-        for shuffled, mine, generator in zip(rows, train.rows, generators, strict=True):
+        for shuffled, mine, generator in zip(parts.rows, train.rows, generators, strict=True):
             torch.index_select(mine, 0, torch.randperm(n_train, generator=generator).to(mine.device), out=shuffled)
-        for batch in batches(train.tensors, rows, batch_size, plan.drop_last, run.step):
-            run.take_step(losses_and_gradients(*batch))
+        parts.begin(run.step)
+        while run.step < n_steps:
+            run.take_step(parts.step(run.step))
             bar.update()
             if checkpoint is not None and checkpoint.is_due:
                 if run.is_finite():
@@ -166,16 +154,16 @@ def train_members(
                 checkpoint.raise_if_interrupted()
 
     kept = None if checkpoint is None else checkpoint.load()
-    if kept is None:
-        run.val_curve.append(validate())
-        run.train_curve.append(mean_losses(losses_of_validated, train))
-    else:
+    if kept is not None:
         run.restore(kept)
         good = kept.get("epochs_start")
         logger.info("%s: %s", name, "is trained already" if run.is_over else f"goes on in epoch {run.epoch}")
     n_planned = None if plan.epochs is None else plan.epochs * n_steps
     bar = progress(name, "step", n_planned, done=run.epoch * n_steps + run.step, shown=verbose)
-    with bar, nullcontext() if checkpoint is None else checkpoint.signals_deferred():
+    with one_thread(), parts, bar, nullcontext() if checkpoint is None else checkpoint.signals_deferred():
+        if kept is None:
+            run.val_curve.append(validate())
+            run.train_curve.append(parts.mean_losses(0))
         while not run.is_over:
             if run.step == 0:
                 good = copy.deepcopy(run.state())
@@ -203,20 +191,3 @@ def train_members(
     module.load_state_dict(run.best)
     rest = [np.full(len(generators), np.nan)] * (0 if plan.epochs is None else plan.epochs + 1 - len(run.val_curve))
     return TrainingCurves(np.stack(run.train_curve + rest), np.stack(run.val_curve + rest))
-
-
-def batches(
-    data: Sequence[torch.Tensor], rows: torch.Tensor, batch_size: int, drop_last: bool, first: int = 0
-) -> Iterator[tuple[torch.Tensor, ...]]:
-    """The events of shuffled `rows` [n_members, n], batch by batch [n_members, batch_size, ...], from number `first` on.
-
-    They are fetched for many steps at once, the same steps whatever is first: where a batch lies in memory may decide its last bits.
-    """
-    n_full = rows.shape[1] // batch_size * batch_size
-    steps = rows[:, :n_full].unflatten(1, (-1, batch_size)).transpose(0, 1)
-    for start in range(first // STEPS_GATHERED * STEPS_GATHERED, len(steps), STEPS_GATHERED):
-        some_steps = steps[start : start + STEPS_GATHERED].contiguous()
-        fetched = zip(*(tensor[some_steps] for tensor in data), strict=True)
-        yield from itertools.islice(fetched, max(0, first - start), None)
-    if not drop_last and max(n_full, first * batch_size) < rows.shape[1]:
-        yield tuple(tensor[rows[:, n_full:]] for tensor in data)

@@ -10,12 +10,14 @@ import copy
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 
 from common.errors import InputError
+from models.arrays import shared_zeros
 
 ALIGNMENT = 16  # floats; every weight begins on a cache line
 MAX_ROLLBACKS = 5
@@ -97,20 +99,27 @@ def default_batch_size(n_train: int, largest: int) -> int:
 
 
 @torch.no_grad()
-def flatten_parameters(module: torch.nn.Module) -> torch.nn.Parameter:
+def flatten_parameters(module: torch.nn.Module, flat: torch.nn.Parameter | None = None) -> torch.nn.Parameter:
     """Move all weights of a stack into one tensor [n_members, n_weights], and their gradients into its gradient.
 
-    The module's own parameters and their `.grad` become views of it.
+    The module's own parameters and their `.grad` become views of it. On the CPU, forked processes share this memory.
+
+    Parameters
+    ----------
+    flat : torch.nn.Parameter, optional
+        Use these weights (of another module of the same kind) instead of the module's own; the gradient is a new one in any case.
     """
     parameters = list(module.parameters())
     n_members = len(parameters[0])
     sizes = [p[0].numel() for p in parameters]
     starts = np.cumsum([0, *(-(-size // ALIGNMENT) * ALIGNMENT for size in sizes)])
-    flat = torch.nn.Parameter(parameters[0].new_zeros(n_members, int(starts[-1])))
-    flat.grad = torch.zeros_like(flat)
+    is_own, shape, kind = flat is None, (n_members, int(starts[-1])), {"dtype": parameters[0].dtype}
+    allocate = shared_zeros if parameters[0].device.type == "cpu" else partial(torch.zeros, device=parameters[0].device)
+    flat = torch.nn.Parameter(allocate(shape, **kind) if is_own else flat.data)
+    flat.grad = allocate(shape, **kind)
     for parameter, start, size in zip(parameters, starts, sizes, strict=False):
         view, gradient = (t[:, start : start + size].view(parameter.shape) for t in (flat.data, flat.grad))
-        parameter.data = view.copy_(parameter)
+        parameter.data = view.copy_(parameter) if is_own else view
         parameter.grad = gradient
     return flat
 
