@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import mmap
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -58,6 +58,16 @@ def as_matrix(X: Any, *, name: str = "X", width: int | None = None, length: int 
     if length is not None and len(matrix) != length:
         raise ValueError(f"{name} has {len(matrix)} rows, expected {length}")
     return matrix
+
+
+def in_chunks(function: Callable[[np.ndarray], np.ndarray], X: np.ndarray, size: int = 2**16) -> np.ndarray:
+    """What a function makes of the rows of X [n, ...], computed chunk by chunk: what it needs on the way stays small."""
+    first = function(X[:size])
+    result = np.empty((len(X), *first.shape[1:]), dtype=first.dtype)
+    result[:size] = first
+    for start in range(size, len(X), size):
+        result[start : start + size] = function(X[start : start + size])
+    return result
 
 
 def as_seed(random_state: RandomState) -> int | None:

@@ -16,6 +16,7 @@ import numpy as np
 from common.contract import OutputFile
 from common.errors import InputError
 from common.files import load_json, save_arrays, save_json
+from models.arrays import in_chunks
 from models.ensembles import EnsembleModel
 from models.registry import DENSITIES
 from models.scalers import ExtPipeline, make_scaler, scaler_from_dict, scaler_to_dict
@@ -121,7 +122,8 @@ class DensityPreprocessing:
         InputError
             If none does.
         """
-        keep = np.isfinite(self.reference.transform(X)).all(axis=1)
+        low, high = self.training_range
+        keep = ((X > low) & (X < high)).all(axis=1)
         if not keep.any():
             raise InputError(f"{what}: no event lies inside the feature range of the training events")
         n_outside = len(keep) - keep.sum()
@@ -132,7 +134,7 @@ class DensityPreprocessing:
         """What to add to the mean -log p of the estimator's own space to quote it in the reference space (nats; 0 with logit)."""
         if self.uses_logit:
             return 0.0
-        reference, own = (s.log_jacobian_determinant(X) for s in (self.reference, self.scaler))
+        reference, own = (in_chunks(s.log_jacobian_determinant, X) for s in (self.reference, self.scaler))
         return float(np.mean(reference - own))
 
 
@@ -217,23 +219,20 @@ class TrainedDensity:
             If it cannot be trained.
         """
         preprocessing = DensityPreprocessing.fit(train[0], use_logit=use_logit, names=names, trained_on=trained_on)
-        events = []
+        offsets, events = [], []
         for (X, m), what in ((train, "training"), (val, "validation")):
             keep = preprocessing.inside(X, what)
-            events += [X[keep], m[keep]]
-        X, m, X_val, m_val = events
-        Z, Z_val = (preprocessing.scaler.transform(features) for features in (X, X_val))
+            inside = X[keep]
+            offsets.append(preprocessing.loss_offset(inside))
+            events += [in_chunks(preprocessing.scaler.transform, inside), m[keep]]
+        del train, val, X, m, inside
         try:
-            estimator.fit(Z, m, Z_val, m_val, checkpoint=checkpoint)
+            estimator.fit(*(events.pop(0) for _ in range(4)), checkpoint=checkpoint)  # which then is the only one to hold them
         except InputError:
             raise
         except ValueError as error:
             raise InputError(f"the density estimator cannot be trained: {error}") from error
-        losses = (
-            estimator.train_losses_ + preprocessing.loss_offset(X),
-            estimator.val_losses_ + preprocessing.loss_offset(X_val),
-        )
-        return cls(estimator, preprocessing, *losses)
+        return cls(estimator, preprocessing, estimator.train_losses_ + offsets[0], estimator.val_losses_ + offsets[1])
 
     def save(self, folder: Path, name: str) -> None:
         """Write NAME_preprocessing.json, NAME_*_losses.npy, and what the estimator writes."""

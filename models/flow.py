@@ -210,6 +210,7 @@ class ConditionalNormalizingFlow(TransformerMixin, EpochEstimator):
         module.condition_scale.copy_(torch.as_tensor(self._scale_of_conditions(m)))
         module.to(self._device)
         train, val = (MemberData.all_for_all([self._tensor(a) for a in pair], 1) for pair in ((X, m), (X_val, m_val)))
+        del X, m, X_val, m_val  # so that the memory is free while the flow learns
         calibration = [tensor[None, :CALIBRATION_EVENTS] for tensor in train.tensors]
         compiled = self.compile and compiler_works()
         if self.compile and not compiled:
@@ -379,9 +380,11 @@ class ConditionalNormalizingFlow(TransformerMixin, EpochEstimator):
     def _finite_rows(self, X: np.ndarray, m: np.ndarray | None, m_name: str = "m") -> tuple[np.ndarray, np.ndarray]:
         X = as_matrix(X, width=self.n_features_in_, owner=self)
         m = as_matrix(m, name=m_name, width=self.n_conditions_in_, length=len(X))
+        finite = np.isfinite(X).all(axis=1) & np.isfinite(m).all(axis=1)
+        if finite.all():
+            return X, m
         if np.isinf(X).any() or np.isinf(m).any():
             raise ValueError("X or m holds infinity")
-        finite = np.isfinite(X).all(axis=1) & np.isfinite(m).all(axis=1)
         if not finite.any():
             raise ValueError("X and m have no row without NaN")
         return X[finite], m[finite]
