@@ -23,6 +23,7 @@ from models.training.estimator import EpochEstimator
 from models.training.loop import MemberData, Objective
 from models.training.state import TrainingPlan, default_batch_size
 
+SCORED_TOGETHER = 2**16  # events whose scores in all epochs are in memory
 CHUNK = 1024  # events whose activations, for ten members, stay in cache
 LARGEST_STACK = 2 * 10**7  # weights
 TRAINED_TOGETHER = 5  # networks per stack on the CPU: together a step costs a quarter less; more would leave cores idle
@@ -262,14 +263,19 @@ class NeuralNetworkClassifier(ClassifierMixin, EpochEstimator):
         if self.n_scored_epochs == 1:
             return self._scores(X)
         epochs = [list(mine) for mine in self._in_use(self._store.usable())]
-        return mean_over_epochs(lambda epoch: self._scores_after(epoch, X), epochs).astype(np.float32)
+        versions = {epoch: copy.copy(self).load_epoch_model(epoch) for epoch in {epoch for mine in epochs for epoch in mine}}
+        scores = np.empty((self.n_runs, len(X)), dtype=np.float32)
+        for start in range(0, len(X), SCORED_TOGETHER):
+            part = slice(start, start + SCORED_TOGETHER)
+            scores[:, part] = mean_over_epochs(lambda epoch, part=part: versions[epoch]._scores(X[part]), epochs)
+        return scores
 
     def predict_versions(self, X: np.ndarray) -> np.ndarray:
         """Probability of class 1 after every epoch that was kept [n_runs, n_epochs, n], float32; NaN after the last one trained."""
         trained = np.isfinite(self.val_losses_[1:]).any(axis=1)
         scores = np.full((self.n_runs, len(trained), len(X)), np.nan, dtype=np.float32)
         for epoch in np.flatnonzero(trained):
-            scores[:, epoch] = self._scores_after(int(epoch), X)
+            scores[:, epoch] = copy.copy(self).load_epoch_model(int(epoch))._scores(X)
         return scores
 
     def predict(self, X: np.ndarray) -> np.ndarray:
@@ -313,9 +319,6 @@ class NeuralNetworkClassifier(ClassifierMixin, EpochEstimator):
     def _best(self, usable: Losses) -> int:
         return EpochRule(self.scored_epochs, 1).choose(usable)[0]
 
-    def _scores_after(self, epoch: int, X: np.ndarray) -> np.ndarray:
-        return copy.copy(self).load_epoch_model(epoch)._scores(X)
-
     @torch.no_grad()
     def _scores(self, X: np.ndarray) -> np.ndarray:
         """Probabilities [n_runs, n] by the module as it is."""
@@ -346,7 +349,8 @@ class NeuralNetworkClassifier(ClassifierMixin, EpochEstimator):
         if np.isinf(X).any():
             raise ValueError("X holds infinity")
         keep = np.isfinite(X).all(axis=1)
-        X, y, weight = X[keep], y[keep], weight[keep]
+        if not keep.all():
+            X, y, weight = X[keep], y[keep], weight[keep]
         if not np.array_equal(np.unique(y), self.classes_) or len(self.classes_) != 2:
             raise ValueError(f"y must hold both classes, got 1 class or others than in training (n_samples={len(y)})")
         y = (y == self.classes_[1]).astype(int)

@@ -123,7 +123,7 @@ class DensityPreprocessing:
             If none does.
         """
         low, high = self.training_range
-        keep = ((X > low) & (X < high)).all(axis=1)
+        keep = (np.greater(X, low) & np.less(X, high)).all(axis=1)
         if not keep.any():
             raise InputError(f"{what}: no event lies inside the feature range of the training events")
         n_outside = len(keep) - keep.sum()
