@@ -125,7 +125,8 @@ def main() -> None:
         if key not in results:
             data = work / f"data_{window}_{s_over_b:g}_{seed}"
             folder = work / args.name / key.replace(" ", "_")
-            seconds = run_cathode(codes[name], data, folder, window, seed, args.further if name == "here" else [])
+            further = ["--threads", "1", *args.further] if name == "here" else []
+            seconds = run_cathode(codes[name], data, folder, window, seed, further)
             results[key] = judge(folder) | {"seconds": seconds}
             sys.stderr.write(f"{key}: {results[key]}\n")
             target.write_text(json.dumps({"results": results}, indent=1) + "\n")
