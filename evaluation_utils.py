@@ -71,10 +71,7 @@ def load_test_scores(
         If files are absent, or STAGE.json says that these are scores of other events.
     """
     check_scored(Path(data_dir), Path(preds_dir), "X_test")
-    if n_ensemble_epochs is None:
-        rule = scored_rule(read_records(preds_dir).get("classifiers", {"results": {}})["results"])
-    else:
-        rule = EpochRule("lowest", n_ensemble_epochs)
+    rule = _rule_of(preds_dir) if n_ensemble_epochs is None else EpochRule("lowest", n_ensemble_epochs)
     return stored.load_test_scores(data_dir, preds_dir, rule, extra_signal)
 
 
@@ -99,7 +96,7 @@ def full_single_evaluation(
     return_all: bool = False,
     label: str | None = None,
 ) -> Curves | Evaluation:
-    """Draw ROC and SIC of all runs with their median.
+    """Draw ROC and SIC of all runs with their median, and of the score that is averaged over the runs.
 
     Parameters
     ----------
@@ -127,10 +124,9 @@ def full_single_evaluation(
     -------
     Curves or Evaluation
     """
-    evaluation = evaluate_scores(*load_test_scores(data_dir, preds_dir, n_ensemble_epochs, extra_signal))
-    n_runs = len(evaluation.auc)
-    name = f"{label or 'median'}, {n_runs} run{'s'[: n_runs != 1]}"
-    _finish(roc_and_sic({name: evaluation}, sic_range, draw_runs=True), savefig, suppress_show)
+    scores, labels = load_test_scores(data_dir, preds_dir, n_ensemble_epochs, extra_signal)
+    evaluation, *_ = evaluations = _evaluations(scores, labels)
+    _finish(roc_and_sic(_named(evaluations, label), sic_range, draw_runs=True), savefig, suppress_show)
     return evaluation if return_all else evaluation.median
 
 
@@ -190,7 +186,7 @@ def sculpting_of_run(data_dir: Path, preds_dir: Path, savefig: Path | None = Non
     """
     for events in ("X_test", "X_sideband"):
         check_scored(Path(data_dir), Path(preds_dir), events)
-    sculpting = sculpting_of_folders(data_dir, preds_dir)
+    sculpting = sculpting_of_folders(data_dir, preds_dir, _rule_of(preds_dir))
     if savefig is not None:
         save(sculpting_figure.sculpting(sculpting.cuts, label), Path(savefig))
         save_json(Path(savefig).with_suffix(".json"), sculpting.summary())
@@ -200,13 +196,17 @@ def sculpting_of_run(data_dir: Path, preds_dir: Path, savefig: Path | None = Non
 def summarise_run(run_dir: Path, figures_dir: Path, label: str) -> dict[str, Any]:
     """Draw a run's ROC, SIC and background sculpting, say in the log how well the signal was found, and return these numbers."""
     figure = "result_SIC.png"
-    result = full_single_evaluation(run_dir, run_dir, savefig=figures_dir / figure, return_all=True, label=label)
+    result, *averaged = evaluations = _evaluations(*load_test_scores(run_dir, run_dir))
+    _finish(roc_and_sic(_named(evaluations, label), draw_runs=True), figures_dir / figure, suppress_show=True)
     tested, best = (result.n_signal, result.n_background), result.max_sic
     logger.info("%s: AUC %.3f, tested on %d signal and %d background events", label, result.auc.mean(), *tested)
     text = "%s: max SIC %.2f at ε_S = %.3f, ε_B = %.2e (median over runs: %d, statistical error of ε_B at most 20 %%)"
     logger.info(text, label, *best, len(result.auc))
-    logger.info("figure: %s", run_dir / figure)
     results = {"max_sic": best.value, "tpr": best.tpr, "fpr": best.fpr, "auc": result.auc.tolist()}
+    for evaluation in averaged:
+        logger.info("%s: max SIC %.2f at ε_S = %.3f, ε_B = %.2e (score averaged over the runs)", label, *evaluation.max_sic)
+        results["max_sic_of_averaged_score"] = evaluation.max_sic.value
+    logger.info("figure: %s", run_dir / figure)
     if not (run_dir / "preds_matris_sideband.npy").is_file():
         return results
     try:
@@ -236,6 +236,24 @@ def evaluation_stage(run_dir: Path, mode: str) -> Stage:
         return summarise_run(run_dir, folder, mode)
 
     return Stage("evaluation", run_dir, EvaluationOptions(mode=mode), inputs, patterns(EVALUATION_FILES), work)
+
+
+def _evaluations(scores: np.ndarray, labels: np.ndarray) -> list[Evaluation]:
+    """That of all runs, and where there are several that of the score averaged over them."""
+    return [evaluate_scores(scores, labels), *([evaluate_scores(scores.mean(axis=0), labels)] if len(scores) > 1 else [])]
+
+
+def _named(evaluations: Sequence[Evaluation], label: str | None) -> dict[str, Evaluation]:
+    """These, by what the legend calls them."""
+    n_runs = len(evaluations[0].auc)
+    return dict(
+        zip((f"{label or 'median'}, {n_runs} run{'s'[: n_runs != 1]}", "score averaged over the runs"), evaluations, strict=False)
+    )
+
+
+def _rule_of(preds_dir: Path) -> EpochRule:
+    """Which epochs stage 4 says are scored."""
+    return scored_rule(read_records(preds_dir).get("classifiers", {"results": {}})["results"])
 
 
 def _finish(figure: Figure, savefig: str | Path | None, suppress_show: bool) -> None:

@@ -23,18 +23,18 @@ from models.registry import DENSITIES
 if TYPE_CHECKING:
     from evaluation.closure import Closure
     from events.view import Events
-    from models.density import FeatureDensity
+    from models.density import FeatureDensity, TrainedDensity
     from workflow.stage import Stage
 
 logger = logging.getLogger(__name__)
 
 
 def main(options: Options) -> None:
-    """Read the events and the hyperparameters, then train, and test if asked to."""
+    """Test the density estimator in the sideband if asked to, then train it."""
     from workflow.stage import run_stage, seeded
 
     options = seeded(options, options.savedir)
-    for step in (stage, *([closure_stage] if options.closure else [])):
+    for step in (*([closure_stage] if options.closure else []), stage):
         run_stage(step(options), resume=options.resume)
 
 
@@ -67,7 +67,7 @@ def stage(options: Options) -> Stage:
         curves = {"training": trained.train_losses, "validation": trained.val_losses}
         figure = figures.loss_curves(curves, r"$-\log p(x|m)$ per event (nats)", first_epoch=-1)
         save(figure, folder / f"{name}_losses.png")
-        return _results(name, trained.val_losses)
+        return _results(name, trained)
 
     return Stage(
         f"density_estimator {name}",
@@ -90,8 +90,9 @@ def closure_stage(options: Options) -> Stage:
     from common.contract import patterns
     from common.files import save_json
     from common.processes import run_side_by_side, usable_cores
-    from evaluation.closure import CLOSURE_FILES, closure_test, pseudo_signal_regions
+    from evaluation.closure import CLOSURE_FILES, closure_test, mean_auc, pseudo_signal_regions
     from events.regions import SIDEBAND, EventSource
+    from models.arrays import pick_device
     from models.training.checkpoints import CHECKPOINT, Checkpoint
     from plots.closure import closure_pulls
     from plots.style import save
@@ -113,11 +114,15 @@ def closure_stage(options: Options) -> Stage:
 
             return closure_test(learn, sideband, regions[number], source.rng(purpose))
 
-        tests = run_side_by_side([partial(test, number) for number in range(len(regions))], usable_cores(options.threads))
+        on_gpu = pick_device(options.device).type != "cpu"  # which a forked process cannot use
+        n_processes = 1 if on_gpu else usable_cores(options.threads)
+        tests = run_side_by_side([partial(test, number) for number in range(len(regions))], n_processes)
         for found in tests:
-            text = "%s: closure in %.3g < m_JJ < %.3g TeV: two-sample AUC %.4f ± %.4f (%d events)"
+            text = "%s: closure in %.4g < m_JJ < %.4g TeV: two-sample AUC %.4f ± %.4f (%d events)"
             logger.info(text, name, *found.edges, found.auc, found.auc_error, found.n_events)
-        results = {"mean_two_sample_auc": float(np.mean([found.auc for found in tests]))}
+        auc, error = mean_auc(tests)
+        logger.info("%s: closure, mean two-sample AUC %.4f ± %.4f (%d regions)", name, auc, error, len(tests))
+        results: dict[str, Any] = {"mean_two_sample_auc": auc, "mean_two_sample_auc_error": error}
         results["regions"] = [found.summary(columns.names) for found in tests]
         save_json(folder / f"{name}_closure.json", results)
         save(closure_pulls(tests, columns.axes[1:], columns.resonant), folder / f"{name}_closure.png")
@@ -135,14 +140,15 @@ def closure_stage(options: Options) -> Stage:
     )
 
 
-def _results(name: str, val_losses: Any) -> dict[str, Any]:
+def _results(name: str, trained: TrainedDensity) -> dict[str, Any]:
     """What STAGE.json says of the validation losses, -log p per event in nats for logit-transformed, standardized features."""
     import numpy as np
 
+    val_losses = trained.val_losses
     best = int(np.nanargmin(val_losses[1:]))
     lowest, n_epochs = float(val_losses[best + 1]), int(np.isfinite(val_losses[1:]).sum())
     logger.info("%s: lowest validation loss %.4f nats in epoch %d", name, lowest, best)
-    return {"lowest_validation_loss": lowest, "in_epoch": best, "epochs": n_epochs}
+    return {"lowest_validation_loss": lowest, "in_epoch": best, "epochs": n_epochs, "mixed_versions": trained.n_mixed}
 
 
 if __name__ == "__main__":

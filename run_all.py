@@ -23,6 +23,7 @@ written: a stage whose flags, inputs and outputs are those of its record is not 
 
 from __future__ import annotations
 
+import logging
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -37,6 +38,8 @@ from common.script import run_script
 
 if TYPE_CHECKING:
     from workflow.plan import Step
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,8 +128,8 @@ def plan(options: Options) -> list[Step]:
     skip_density = options.DE_skip or options.arrays.DE_dir is not None or skip_train
     regions = mode.densities_for(options.arrays)
     flows = [density.stage(replace(options.density, inner_model=region == "signal_region")) for region in regions]
-    if options.density.closure and not skip_density:
-        flows.append(density.closure_stage(options.density))
+    if options.density.closure and not skip_density and regions:
+        flows.insert(0, density.closure_stage(options.density))
     return [*(Step(flow, skip_density) for flow in flows), *last]
 
 
@@ -146,6 +149,9 @@ def check(options: Options) -> None:
     mode.check_options(arrays)
     if mode.has_classifier:
         mode.check_weights(options.classifiers, arrays.sr_range)
+    if options.density.closure and not any(step.stage.name.startswith("closure") for step in plan(options)):
+        text = "no closure test, which %s asks for: this run trains no density estimator"
+        logger.warning(text, options.density.flag("closure"))
     if options.cf_skip_train:
         check_there(arrays.savedir, ("X_test", "preds_matris"))
     elif options.cf_skip_create and mode.has_classifier:

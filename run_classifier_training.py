@@ -23,12 +23,15 @@ from events.options import ExtraSignalOptions
 from models.registry import CLASSIFIERS
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from background.arrays import ClassifierArrays
     from workflow.stage import Stage
 
 logger = logging.getLogger(__name__)
 
 NAME = "my_classifier"
+SMALLEST_SPREAD = 1e-6  # of the scores of a network that is alive
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,6 +149,8 @@ def _train(options: Options, hyperparameters: dict[str, Any], arrays: Classifier
             inputs = arrays.inputs(events, use_mjj=options.use_mjj)
             scores = classifier.predict_versions(inputs) if every_epoch else classifier.predict_runs(inputs)[:, None]
             save_arrays(folder, {f"preds_matris{suffix}": scores.astype(np.float32, copy=False)})
+            if not suffix:
+                _warn_of_dead_runs(np.ptp(classifier.predict_runs(inputs) if every_epoch else scores[:, 0], axis=1))
     for run, (train, val) in enumerate(zip(*losses.values(), strict=True)):
         figure = figures.loss_curves({"training": train, "validation": val}, "cross-entropy per event (nats)")
         save(figure, folder / f"classifier_losses_run_{run}.png")
@@ -154,6 +159,14 @@ def _train(options: Options, hyperparameters: dict[str, Any], arrays: Classifier
     logger.info(text, len(lowest), lowest.mean(), lowest.min(), lowest.max())
     results = {"lowest_validation_losses": lowest.tolist(), "epochs": np.isfinite(losses["val_loss_matris"]).sum(axis=1).tolist()}
     return results | {name: value for name, value in classifier.get_params().items() if name in RULE}
+
+
+def _warn_of_dead_runs(spreads: np.ndarray) -> None:
+    """A ReLU network that a large step has thrown off may give one score for all events, and never recovers."""
+    dead = [str(run) for run, spread in enumerate(spreads) if spread < SMALLEST_SPREAD]
+    if dead:
+        text = "classifiers: run(s) %s give all test events the same score: a lower learning rate or larger batches prevent that"
+        logger.warning(text, ", ".join(dead))
 
 
 if __name__ == "__main__":

@@ -146,7 +146,7 @@ class StageOptions(Options):
     )
     threads: int | None = option(
         None,
-        "threads to compute with, each in a process of its own: independent trainings run side by side; the result does not depend on it",
+        "processes to compute with, of one thread each; the result does not depend on it",
         check=positive,
         default_text="as many as there are cores to use, which are never exceeded",
         chained_as="threads",

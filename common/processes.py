@@ -1,7 +1,7 @@
 """Cores, and independent work side by side: one thread in each of several processes.
 
 Small networks gain nothing from a second thread in their matrix products, and threads that wait for each other ruin a machine on which
-something else runs as well. A further core is therefore given a training of its own.
+something else runs as well. A further core is therefore given a training of its own, or half of every batch (models/training/parts.py).
 """
 
 from __future__ import annotations
@@ -13,9 +13,11 @@ import threading
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from types import FrameType
 from typing import Any, TypeVar
 
 from common.errors import InputError, Interrupted, MachineError
+from common.signals import handled_by
 
 logger = logging.getLogger(__name__)
 
@@ -43,24 +45,25 @@ def usable_cores(wanted: int | None = None) -> int:
     return usable if wanted is None else min(wanted, usable)
 
 
+def processes_of(n_jobs: int | None) -> int:
+    """What scikit-learn's `n_jobs` means: 1 for None, and -1 for all cores; never more than `usable_cores`."""
+    if n_jobs == 0:
+        raise ValueError("n_jobs = 0 has no meaning")
+    wanted = 1 if n_jobs is None else n_jobs
+    return usable_cores(wanted) if wanted > 0 else max(1, usable_cores() + 1 + wanted)
+
+
 def place_among_workers() -> int:
     """The number of this process among those that work side by side; 0 for any other."""
     name = multiprocessing.current_process().name
     return int(name.removeprefix(WORKER)) if name.startswith(WORKER) else 0
 
 
-def run_side_by_side(
-    tasks: Sequence[Task[Result]], n_processes: int, on_end: Callable[[int, Result], None] | None = None
-) -> list[Result]:
+def run_side_by_side(tasks: Sequence[Task[Result]], n_processes: int) -> list[Result]:
     """The results of independent tasks, in their order; at most so many at a time, each in a process of its own.
 
     The processes are forked: what a task refers to is shared, not copied, and only its result is sent back. With one process, with one
     task, or where this process must not start others, the tasks are done here, one after another.
-
-    Parameters
-    ----------
-    on_end : callable, optional
-        Called with number and result of every task as it ends.
 
     Raises
     ------
@@ -69,18 +72,10 @@ def run_side_by_side(
     Exception
         What a task raises, or `Interrupted`; the other tasks are then told to end (SIGTERM), and waited for.
     """
-    results: dict[int, Result] = {}
-
-    def note(number: int, result: Result) -> None:
-        results[number] = result
-        if on_end is not None:
-            on_end(number, result)
-
     n_processes = min(len(tasks), usable_cores(n_processes))
     if n_processes <= 1:
-        for number, task in enumerate(tasks):
-            note(number, task())
-        return list(results.values())
+        return [task() for task in tasks]
+    results: dict[int, Result] = {}
     running: dict[Connection, tuple[int, BaseProcess]] = {}
     waiting, places = list(enumerate(tasks))[::-1], set(range(n_processes))
     try:
@@ -92,15 +87,28 @@ def run_side_by_side(
             for answer in wait(list(running)):
                 number, process = running.pop(answer)
                 places.add(int(process.name.removeprefix(WORKER)))
-                note(number, _received(answer, process))
+                results[number] = _received(answer, process)
     except BaseException as error:
-        for _, process in running.values():
-            process.terminate()
-        remarks = [_last_words(answer, process) for answer, (_, process) in running.items()]
+        with handled_by(_ignore):  # a second signal must not end the wait for processes that are writing their checkpoints
+            for _, process in running.values():
+                process.terminate()
+            remarks = [_last_words(answer, process) for answer, (_, process) in running.items()]
         if isinstance(error, Interrupted) and any(remarks):
             raise Interrupted(error.signal_number, max(remarks)) from None
         raise
     return [results[number] for number in range(len(tasks))]
+
+
+def _ignore(number: int, frame: FrameType | None) -> None:
+    """Do nothing about a signal."""
+
+
+def died(process: BaseProcess, doing: str) -> MachineError:
+    """What is said of a process that ended without an answer."""
+    process.join()
+    if (status := process.exitcode or 0) < 0:
+        return MachineError(f"a process was killed by signal {-status} {doing}: did the memory run out?")
+    return MachineError(f"a process ended with status {status} {doing}: what is above this line says why")
 
 
 def _start(task: Task[Any], place: int) -> tuple[Connection, BaseProcess]:
@@ -118,10 +126,7 @@ def _received(answer: Connection, process: BaseProcess) -> Any:
     try:
         result, error = answer.recv()
     except EOFError:
-        process.join()
-        raise MachineError(
-            f"a process ended with {process.exitcode} in its work: was it killed because memory ran out?"
-        ) from None
+        raise died(process, "in its work") from None
     process.join()
     if error is not None:
         raise error

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -22,9 +22,11 @@ from events.view import Events
 logger = logging.getLogger(__name__)
 
 MARGIN = 0.5  # of sideband kept on either side of a pseudo signal region, in widths of it
+SMALLEST_STEP = 0.5  # from one pseudo signal region to the next on the same side of the SR, in widths of it
 BULK = (0.005, 0.995)  # quantiles of the sideband's masses between which pseudo signal regions lie
 LARGEST_SAMPLE = 100_000  # events of each kind that are compared
 N_BINS = 20
+FEWEST_EVENTS = 2 * N_BINS
 Edges = tuple[float, float]
 CLOSURE_FILES = (
     OutputFile(
@@ -50,7 +52,7 @@ class Closure:
     edges : (float, float)
         Of the region in m_JJ (TeV).
     n_events : int
-        Data in the region, and as many samples.
+        Data of the region that were compared, and as many samples.
     auc, auc_error : float
         Of boosted trees that tell samples from data, and its statistical error where both follow the same law; 0.5 is perfect.
     bins, pulls : arrays [d, 21], [d, 20]
@@ -79,9 +81,9 @@ class Closure:
 def pseudo_signal_regions(sideband_masses: np.ndarray, sr_range: Edges, n: int) -> list[Edges]:
     """Windows in the sideband, as wide as the signal region, away from it and from the sideband's ends.
 
-    On either side of the SR, beginning below it, at least half of a window's width of sideband is kept on both sides of every window; a
-    side that is too narrow for that gets narrower windows. The first window of a side is the nearest to the SR, further ones are spread
-    evenly as far as they go, and overlap where they are many.
+    On either side of the SR, beginning below it, at least half of a window's width of sideband is kept on both sides of every window. The
+    first window of a side is the nearest to the SR, further ones are spread evenly as far as they go and may overlap, by half at most. A
+    side that is too narrow for all that gets narrower windows.
 
     Parameters
     ----------
@@ -91,7 +93,7 @@ def pseudo_signal_regions(sideband_masses: np.ndarray, sr_range: Edges, n: int) 
     Raises
     ------
     InputError
-        If there is no sideband on one side.
+        If less than 0.5 % of the sideband lies on one side.
 
     Examples
     --------
@@ -101,15 +103,13 @@ def pseudo_signal_regions(sideband_masses: np.ndarray, sr_range: Edges, n: int) 
     """
     low, high = np.quantile(sideband_masses, BULK)
     if not low < sr_range[0] < sr_range[1] < high:
-        raise InputError("a closure test needs sideband events on both sides of the signal region")
+        raise InputError(f"a closure test needs {100 * BULK[0]:g} % of the sideband's events on either side of the signal region")
     sides: list[list[Edges]] = []
     for room, direction in ((sr_range[0] - low, -1), (high - sr_range[1], 1)):
         edge, n_here = sr_range[(1 + direction) // 2], (n + (1 - direction) // 2) // 2
-        width = min(sr_range[1] - sr_range[0], room / (1 + 2 * MARGIN))
+        width = min(sr_range[1] - sr_range[0], room / (1 + 2 * MARGIN + SMALLEST_STEP * max(n_here - 1, 0)))
         if n_here and width < sr_range[1] - sr_range[0]:
-            text = (
-                "pseudo signal regions %s the signal region are only %.3g wide instead of %.3g: the sideband there is %.3g wide"
-            )
+            text = "pseudo signal regions %s the signal region are only %.3g TeV wide, not %.3g: the sideband there is %.3g wide"
             logger.warning(text, "below" if direction < 0 else "above", width, sr_range[1] - sr_range[0], room)
         gaps = np.linspace(MARGIN * width, max(room - (1 + MARGIN) * width, MARGIN * width), max(n_here, 1))[:n_here]
         ends = [sorted((edge + direction * gap, edge + direction * (gap + width))) for gap in gaps]
@@ -160,15 +160,26 @@ def closure_test(
         raise InputError(f"no sideband is left without {edges[0]:g} < m_JJ < {edges[1]:g} TeV")
     left_out = Events.joined(*(events[out] for events, out in zip(sideband, inside, strict=True)))
     left_out = left_out[rng.permutation(len(left_out))[:LARGEST_SAMPLE]]
+    if len(left_out) < FEWEST_EVENTS:
+        raise InputError(f"only {len(left_out)} events in {edges[0]:g} < m_JJ < {edges[1]:g} TeV: too few for a closure test")
     density = learn(rest[0], rest[1], edges)
     data, samples = left_out.x.astype(np.float64), density.sample(left_out.m[:, None].astype(np.float64), rng)
     samples = samples[np.isfinite(samples).all(axis=1)]
     n = min(len(data), len(samples))
-    if n < 2 * N_BINS:
-        raise InputError(f"only {n} events in {edges[0]:g} < m_JJ < {edges[1]:g} TeV: too few for a closure test")
+    if n < FEWEST_EVENTS:
+        raise InputError(f"only {n} samples in {edges[0]:g} < m_JJ < {edges[1]:g} TeV are finite: too few for a closure test")
     auc, error = two_sample_auc(samples[:n], data[:n], rng)
     bins, pulls = zip(*(feature_pulls(data[:n, k], samples[:n, k]) for k in range(data.shape[1])), strict=True)
     return Closure(edges, n, auc, error, np.stack(bins), np.stack(pulls))
+
+
+def mean_auc(tests: Sequence[Closure]) -> tuple[float, float]:
+    """Mean two-sample AUC of several regions, weighted by their statistical precision, and its error (as of regions that do not overlap).
+
+    The spectrum falls steeply: without weights the regions with the fewest events would decide.
+    """
+    precision = np.array([test.auc_error for test in tests]) ** -2.0
+    return float(np.average([test.auc for test in tests], weights=precision)), float(precision.sum() ** -0.5)
 
 
 def two_sample_auc(samples: np.ndarray, data: np.ndarray, rng: np.random.Generator) -> tuple[float, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,9 @@ from common.contract import OutputFile
 from common.errors import InputError
 from common.files import load_array, save_array
 from events.view import Events, drop_nan_rows
-from models.training.epochs import PUBLISHED_RULE, EpochRule, mean_over_epochs, usable_epochs
+from models.training.epochs import DIVERGED, PUBLISHED_RULE, EpochRule, mean_over_epochs, usable_epochs
 
+LOSS_BEFORE_TRAINING = math.log(2)  # nats, of a network that gives about 1/2 to every event
 RULE = ("scored_epochs", "n_scored_epochs")
 EVALUATION_FILES = (
     OutputFile("result_SIC.png", "ROC and SIC"),
@@ -59,7 +61,7 @@ def scored_rule(results: Mapping[str, Any]) -> EpochRule:
     return EpochRule(kind, n) if known else PUBLISHED_RULE
 
 
-def scores_of_runs(preds_dir: Path, rule: EpochRule = PUBLISHED_RULE, predictions: str = "preds_matris") -> np.ndarray:
+def scores_of_runs(preds_dir: Path, rule: EpochRule, predictions: str = "preds_matris") -> np.ndarray:
     """Scores of every run [n_runs, n_test]: the mean over the epochs that the rule chooses.
 
     Where stage 4 kept the weights (`--save_model`) it has averaged already, and the scores are returned as they are.
@@ -79,14 +81,14 @@ def scores_of_runs(preds_dir: Path, rule: EpochRule = PUBLISHED_RULE, prediction
     if val_losses.shape != preds.shape[:2]:
         raise InputError(f"{path}: {preds.shape[:2]} runs and epochs, but val_loss_matris.npy has {val_losses.shape}")
     try:
-        used = [rule.choose(usable_epochs(losses)) for losses in val_losses]
+        used = [rule.choose(usable_epochs(losses, LOSS_BEFORE_TRAINING + DIVERGED)) for losses in val_losses]
     except ValueError as error:
         raise InputError(f"{losses_path}: {error}") from error
     return mean_over_epochs(lambda epoch: preds[:, epoch], used).astype(np.float32)
 
 
 def load_events_and_scores(
-    data_dir: Path, preds_dir: Path, events: str, predictions: str, rule: EpochRule = PUBLISHED_RULE
+    data_dir: Path, preds_dir: Path, events: str, predictions: str, rule: EpochRule
 ) -> tuple[Events, np.ndarray]:
     """The data among the events in EVENTS.npy, and their scores [n_runs, n].
 
@@ -105,7 +107,7 @@ def load_events_and_scores(
 
 
 def load_test_scores(
-    data_dir: Path, preds_dir: Path, rule: EpochRule = PUBLISHED_RULE, extra_signal: bool | None = None
+    data_dir: Path, preds_dir: Path, rule: EpochRule, extra_signal: bool | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Scores [n_runs, n] and labels [n] of the test data, with the extra signal appended.
 

@@ -17,6 +17,7 @@ from scipy.stats import chi2
 
 from common.errors import InputError
 from evaluation.scores import load_events_and_scores
+from models.training.epochs import EpochRule
 
 SHARES = (0.2, 0.05, 0.01, 0.001)
 MAX_BINS = 40
@@ -156,7 +157,7 @@ def expected_sr_events(sideband: np.ndarray, sr_masses: np.ndarray) -> int:
     return round(width * np.mean(np.exp(log_densities[0] + slope * (grid - np.mean(edges[0])))))
 
 
-def sculpting_of_folders(data_dir: Path, preds_dir: Path) -> RunSculpting:
+def sculpting_of_folders(data_dir: Path, preds_dir: Path, rule: EpochRule) -> RunSculpting:
     """Sculpting of a run's test background, signal region and sideband together.
 
     The test set holds many extra events of the signal region; as many are used, chosen at random, as belong to the sideband's.
@@ -165,14 +166,16 @@ def sculpting_of_folders(data_dir: Path, preds_dir: Path) -> RunSculpting:
     ----------
     data_dir, preds_dir : path
         Folders with X_test.npy and X_sideband.npy (stage 3), and with preds_matris.npy and preds_matris_sideband.npy (stage 4).
+    rule : EpochRule
+        The epochs that are scored: in the signal region those over which stage 4 has averaged the scores of the sideband.
 
     Raises
     ------
     InputError
         If files are absent or do not fit together, or if there is too little background.
     """
-    sr, sr_scores = _background(data_dir, preds_dir, "X_test", "preds_matris")
-    sideband, sideband_scores = _background(data_dir, preds_dir, "X_sideband", "preds_matris_sideband")
+    sr, sr_scores = _background(data_dir, preds_dir, "X_test", "preds_matris", rule)
+    sideband, sideband_scores = _background(data_dir, preds_dir, "X_sideband", "preds_matris_sideband", rule)
     n_expected = expected_sr_events(sideband, sr)
     chosen = np.random.default_rng(0).permutation(len(sr))[:n_expected]
     scores = np.concatenate([sr_scores[:, chosen], sideband_scores], axis=1)
@@ -180,8 +183,8 @@ def sculpting_of_folders(data_dir: Path, preds_dir: Path) -> RunSculpting:
     return RunSculpting(cuts, len(sideband), len(chosen), n_expected)
 
 
-def _background(data_dir: Path, preds_dir: Path, events: str, predictions: str) -> tuple[np.ndarray, np.ndarray]:
+def _background(data_dir: Path, preds_dir: Path, events: str, predictions: str, rule: EpochRule) -> tuple[np.ndarray, np.ndarray]:
     """Masses [n] (TeV) and scores [n_runs, n] of the background among scored events."""
-    found, scores = load_events_and_scores(data_dir, preds_dir, events, predictions)
+    found, scores = load_events_and_scores(data_dir, preds_dir, events, predictions, rule)
     background = found.label == 0
     return found.m[background].astype(np.float64), scores[:, background]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import shutil
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,7 @@ import torch
 from sklearn.base import ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
 
-from common.processes import run_side_by_side
+from common.processes import processes_of, run_side_by_side
 from models.arrays import RandomState, as_matrix, as_seed, member_generators
 from models.network import StackedNetwork, losses_and_gradients_of, losses_of
 from models.training.checkpoints import Checkpoint
@@ -60,7 +61,7 @@ class NeuralNetworkClassifier(ClassifierMixin, EpochEstimator):
         Passes over the training events; None trains until the patience is used up.
     use_class_weights : bool
         Weight the events so that both classes count the same in total.
-    n_jobs : int
+    n_jobs : int or None
         On the CPU, stacks of five networks are trained in so many processes side by side; the result does not depend on how many.
     no_gpu : bool
         Stay on the CPU; otherwise the GPU is used if there is one.
@@ -120,7 +121,7 @@ class NeuralNetworkClassifier(ClassifierMixin, EpochEstimator):
         drop_last: bool = True,
         epochs: int | None = 100,
         use_class_weights: bool = True,
-        n_jobs: int = 1,
+        n_jobs: int | None = 1,
         no_gpu: bool = False,
         verbose: bool = False,
         random_state: RandomState = None,
@@ -193,6 +194,8 @@ class NeuralNetworkClassifier(ClassifierMixin, EpochEstimator):
             raise ValueError("Only binary classification is supported. The type of the target is multiclass.")
         if self.n_scored_epochs < 1 or (self.n_scored_epochs > 1 and self.save_path is None and checkpoint is None):
             raise ValueError(f"n_scored_epochs = {self.n_scored_epochs} must be 1, or above 1 with a place where epochs are kept")
+        if self.early_stopping and self.schedule == "one_cycle" and self.scored_epochs == "last":
+            raise ValueError("early stopping (a patience) would score the last epochs of a one-cycle schedule that has not ended")
         train = self._tensors(X, y, sample_weight)
         val = None if X_val is None else self._tensors(X_val, y_val, sample_weight_val)
         generators = member_generators(as_seed(self.random_state), self.n_runs)
@@ -208,9 +211,13 @@ class NeuralNetworkClassifier(ClassifierMixin, EpochEstimator):
             parts.append(part)
             places.append(place)
             tasks.append(partial(part._learn_for_another, mine, train, val, place))
-        for part, place, learned in zip(parts, places, run_side_by_side(tasks, self.n_jobs), strict=True):
+        for part, place, learned in zip(parts, places, run_side_by_side(tasks, processes_of(self.n_jobs)), strict=True):
             part._take_over(learned, place)
-        return self._join(parts, checkpoint)
+        joined = self._join(parts, checkpoint)
+        for part in parts:
+            if part.save_path is not None:
+                shutil.rmtree(part.save_path)
+        return joined
 
     def _learn_for_another(self, *arguments: Any) -> dict[str, Any]:
         """Train one stack; what was learned, as plain arrays that another process can take over."""

@@ -240,6 +240,11 @@ class TrainedDensity:
         self.preprocessing.save(folder / f"{name}_preprocessing.json")
         save_arrays(folder, {f"{name}_train_losses": self.train_losses, f"{name}_val_losses": self.val_losses})
 
+    @property
+    def n_mixed(self) -> int:
+        """How many of the estimator's versions are mixed."""
+        return len(versions_of(self.estimator, N_MIXED, MIXED_WITHIN))
+
     def density(self, n_best: int = N_MIXED) -> FeatureDensity:
         """The density, mixed of the estimator's best versions."""
         return mixed(
@@ -256,7 +261,7 @@ def mixed(versions: Sequence[FeatureDensity]) -> FeatureDensity:
     """The equal mixture of several versions of one density."""
     if len(versions) == 1:
         return versions[0]
-    return FeatureDensity(versions[0].preprocessing, EnsembleModel([v.estimator for v in versions], verbose=True))
+    return FeatureDensity(versions[0].preprocessing, EnsembleModel([v.estimator for v in versions]))
 
 
 @dataclass(frozen=True)
@@ -321,8 +326,8 @@ class StoredDensity:
     def versions(self, n_best: int, within: float = np.inf, *, no_gpu: bool = False) -> list[FeatureDensity]:
         """Its best versions (the epochs of a flow), each as a density, best first, none worse by more than `within` (nats)."""
         preprocessing, estimator = DensityPreprocessing.load(self.preprocessing_file), DENSITIES.load(self.folder, self.name)
-        if "no_gpu" in estimator.get_params():
-            estimator.set_params(no_gpu=no_gpu)
+        settings = {"no_gpu": no_gpu, "verbose": True}
+        estimator.set_params(**{name: value for name, value in settings.items() if name in estimator.get_params()})
         if self.epochs:
             versions = [copy.copy(estimator).load_epoch_model(epoch) for epoch in self.epochs]
         else:

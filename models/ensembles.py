@@ -105,15 +105,24 @@ class EpochEnsembleModel(EnsembleModel):
         With a `save_path`; with `load=True` its epochs are read from there at first use, otherwise `fit` trains a copy of it (whose
         best epoch `model.load_best_model()` then brings into the model itself).
     n_best_epochs : int
+    within : float
+        None whose validation loss is further above the lowest one (nats). The stages mix epochs of a density within
+        `models.training.epochs.MIXED_WITHIN`: early epochs make its samples worse.
     verbose, random_state
         As in `EnsembleModel`.
     """
 
     def __init__(
-        self, model: Any = None, n_best_epochs: int = 10, verbose: bool = False, random_state: RandomState = None
+        self,
+        model: Any = None,
+        n_best_epochs: int = 10,
+        verbose: bool = False,
+        random_state: RandomState = None,
+        within: float = np.inf,
     ) -> None:
         self.model = model
         self.n_best_epochs = n_best_epochs
+        self.within = within
         self.verbose = verbose
         self.random_state = random_state
 
@@ -131,7 +140,7 @@ class EpochEnsembleModel(EnsembleModel):
     def _read(self, model: Any) -> None:
         if self.n_best_epochs < 1:
             raise ValueError(f"n_best_epochs must be at least 1, not {self.n_best_epochs}")
-        self.models_ = model.versions(self.n_best_epochs)
+        self.models_ = model.versions(self.n_best_epochs, self.within)
 
     def _members(self) -> list[Any]:
         if not hasattr(self, "models_"):

@@ -13,6 +13,7 @@ import torch
 from sklearn.base import TransformerMixin
 
 from common.errors import InputError
+from common.progress import progress
 from models import affine_gradients
 from models.arrays import RandomState, as_generator, as_matrix, as_seed, member_generators
 from models.autoregressive import Affine, BatchNorm, Spline, StackedFlow
@@ -26,6 +27,7 @@ logger = logging.getLogger(__name__)
 CALIBRATION_EVENTS = 65536
 LARGEST_FLOW = 2 * 10**7  # weights
 CHUNK = 2048  # events whose activations stay in the cache
+SILENT_SECONDS = 5.0  # of transforming or sampling events before its progress is shown
 
 
 class ConditionalNormalizingFlow(TransformerMixin, EpochEstimator):
@@ -67,7 +69,7 @@ class ConditionalNormalizingFlow(TransformerMixin, EpochEstimator):
         Let `torch.compile` fuse the training steps, where a compiler is there; costs about half a minute at the start.
     val_split : float
         Share of the events held out for validation where `fit` is given none.
-    n_jobs : int
+    n_jobs : int or None
         On the CPU, every batch is computed in two halves (without batch norm), which two processes share where this is above 1; the
         result is the same.
     no_gpu : bool
@@ -129,7 +131,7 @@ class ConditionalNormalizingFlow(TransformerMixin, EpochEstimator):
         averaging: float = 0.999,
         early_stopping: bool = False,
         patience: int = 10,
-        n_jobs: int = 1,
+        n_jobs: int | None = 1,
         no_gpu: bool = False,
         val_split: float = 0.2,
         batch_size: int | None = 256,
@@ -399,8 +401,12 @@ class ConditionalNormalizingFlow(TransformerMixin, EpochEstimator):
         X = as_matrix(X, width=flow.d, owner=self)
         m = as_matrix(m, name="m", width=flow.condition_scale.shape[0], length=len(X))
         x, condition = self._tensor(X)[None], self._tensor(m)[None]
-        chunks = zip(x.split(CHUNK, dim=1), condition.split(CHUNK, dim=1), strict=True)
-        result = torch.cat([function(flow, *pair)[0].cpu() for pair in chunks]).double().numpy()
+        done = []
+        with progress("events through the flow", "event", len(X), shown=self.verbose, delay=SILENT_SECONDS) as bar:
+            for pair in zip(x.split(CHUNK, dim=1), condition.split(CHUNK, dim=1), strict=True):
+                done.append(function(flow, *pair)[0].cpu())
+                bar.update(len(done[-1]))
+        result = torch.cat(done).double().numpy()
         result[~(np.isfinite(X).all(axis=1) & np.isfinite(m).all(axis=1))] = np.nan
         return result
 

@@ -98,7 +98,7 @@ class EstimatorRegistry(Registry[type]):
         self._configurations = dict(configurations)
 
     def hyperparameters(self, name: str, path: Path | None = None) -> dict[str, Any]:
-        """Those in a YAML file, or in the estimator's own.
+        """Those in a YAML file; what it does not set is as in the estimator's own.
 
         Raises
         ------
@@ -107,10 +107,9 @@ class EstimatorRegistry(Registry[type]):
         """
         from common.hyperparameters import checked, read_yaml
 
-        if path is None and name not in self._configurations:
-            return {}
-        path = ROOT / self._configurations[name] if path is None else path
-        return checked(read_yaml(path), self._types(name), path)
+        own = [ROOT / self._configurations[name]] if name in self._configurations else []
+        given = [] if path is None else [path]
+        return {key: value for file in (*own, *given) for key, value in checked(read_yaml(file), self._types(name), file).items()}
 
     def create(
         self, name: str, hyperparameters: Mapping[str, Any], options: Options, settings: Sequence[str], **given: Any

@@ -16,6 +16,7 @@ from sklearn.exceptions import NotFittedError
 
 from common.errors import InputError
 from common.hyperparameters import checked
+from common.processes import processes_of
 from models.arrays import member_generators, pick_device
 from models.training.checkpoints import Checkpoint
 from models.training.epochs import DIVERGED, EpochRule, EpochStore, Losses, usable_epochs
@@ -35,7 +36,7 @@ class EpochEstimator(BaseEstimator, ABC):
     Attributes
     ----------
     module_ : torch.nn.Module
-        After `fit`: every member in its epoch of lowest validation loss.
+        After `fit`: every member in the epoch that stands for its training, that of lowest validation loss or the last one.
     train_losses_, val_losses_ : arrays [n_epochs + 1, n_members]
         Loss per event in nats; index 0 is before training. One-dimensional for a density.
     store_ : EpochStore
@@ -46,7 +47,7 @@ class EpochEstimator(BaseEstimator, ABC):
     _sizes: ClassVar[tuple[str, ...]]
     _folder_name: ClassVar[str]
     _n_members = 1
-    n_jobs: int
+    n_jobs: int | None
 
     @abstractmethod
     def _build(self, generators: list[torch.Generator]) -> torch.nn.Module:
@@ -171,7 +172,7 @@ class EpochEstimator(BaseEstimator, ABC):
 
         curves = train_members(
             module, objective, train, val, plan, generators, on_epoch=keep, checkpoint=checkpoint,
-            n_processes=self.n_jobs, verbose=self.verbose,
+            n_processes=processes_of(self.n_jobs), verbose=self.verbose,
         )  # fmt: skip
         self.__dict__.pop("module_", None)
         usable = [usable_epochs(losses[1:], losses[0] + DIVERGED) for losses in curves.val.T]

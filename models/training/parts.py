@@ -18,8 +18,7 @@ from types import TracebackType
 import numpy as np
 import torch
 
-from common.errors import MachineError
-from common.processes import end_with_parent, usable_cores
+from common.processes import died, end_with_parent, usable_cores
 from common.signals import ENDING_SIGNALS
 from models.arrays import shared_zeros
 
@@ -47,11 +46,6 @@ class MemberData:
 def part_of(number: int, n_parts: int, n: int) -> slice:
     """The events of one part out of n."""
     return slice(n * number // n_parts, n * (number + 1) // n_parts)
-
-
-def part_size(number: int, n_parts: int, n: int) -> int:
-    """How many they are."""
-    return n * (number + 1) // n_parts - n * number // n_parts
 
 
 @torch.no_grad()
@@ -155,7 +149,8 @@ class Parts:
         """Losses of batch `number` [n_members]; the gradient of their sum is in the first part's gradient."""
         self._all(STEP, number)
         n = min(self._batch_size, self.rows.shape[1] - number * self._batch_size)
-        shares = [part_size(part, len(self._work), n) / n for part in range(len(self._work))]
+        parts = [part_of(part, len(self._work), n) for part in range(len(self._work))]
+        shares = [(part.stop - part.start) / n for part in parts]
         total = self._work[0].gradient
         if len(self._work) > 1:
             total.mul_(shares[0]).add_(self._work[1].gradient, alpha=shares[1])
@@ -176,9 +171,7 @@ class Parts:
             self._do(part, order, argument)
         while self._process is not None and not self._done.acquire(timeout=SECONDS_BETWEEN_LOOKS):
             if not self._process.is_alive():
-                raise MachineError(
-                    f"a process ended with {self._process.exitcode} in a training: was it killed because memory ran out?"
-                )
+                raise died(self._process, "in a training")
 
     def _do(self, part: int, order: int, argument: int) -> None:
         work, n_parts = self._work[part], len(self._work)

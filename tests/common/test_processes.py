@@ -16,7 +16,14 @@ import pytest
 from toys import ROOT
 
 from common.errors import InputError, Interrupted, MachineError
-from common.processes import THREAD_SETTINGS, compute_in_one_thread, place_among_workers, run_side_by_side, usable_cores
+from common.processes import (
+    THREAD_SETTINGS,
+    compute_in_one_thread,
+    place_among_workers,
+    processes_of,
+    run_side_by_side,
+    usable_cores,
+)
 from common.signals import signals_interrupt
 
 needs_two = pytest.mark.usefixtures("two_cores")
@@ -35,12 +42,10 @@ def squared(number: int) -> tuple[int, int, int]:
 
 @needs_two
 def test_results_are_in_order_from_as_many_processes_as_there_are_tasks():
-    ended = []
-    results = run_side_by_side([partial(squared, i) for i in range(4)], 2, lambda number, _: ended.append(number))
+    results = run_side_by_side([partial(squared, i) for i in range(4)], 2)
     assert [value for value, _, _ in results] == [0, 1, 4, 9]
     assert len({process for _, process, _ in results} | {os.getpid()}) == 5
     assert {place for _, _, place in results} == {0, 1}
-    assert sorted(ended) == [0, 1, 2, 3]
     assert multiprocessing.active_children() == []
 
 
@@ -75,7 +80,7 @@ def sleep() -> None:
         (partial(fail, InputError("x.npy: not good")), InputError, r"^x\.npy: not good$"),
         (partial(fail, KeyError("x")), RuntimeError, "KeyError: 'x'"),
         (partial(os.kill, 0, 0), None, None),
-        (lambda: os.kill(os.getpid(), signal.SIGKILL), MachineError, "ended with -9"),
+        (lambda: os.kill(os.getpid(), signal.SIGKILL), MachineError, "killed by signal 9 in its work"),
         (lambda: lambda: None, RuntimeError, "cannot be sent"),
     ],
     ids=["input", "bug", "nothing wrong", "killed", "no result"],
@@ -106,6 +111,35 @@ def test_a_signal_ends_all_and_says_what_was_kept():
             run_side_by_side([until_told] * 3, 2)
     assert str(ending.value) == "SIGTERM; a checkpoint was written"
     assert multiprocessing.active_children() == []
+
+
+def slow_to_end() -> None:
+    try:
+        time.sleep(60)
+    except Interrupted as ending:
+        time.sleep(1.5)
+        raise Interrupted(ending.signal_number, "; a checkpoint was written") from None
+
+
+@needs_two
+def test_a_second_signal_does_not_end_the_wait_for_checkpoints():
+    """As Ctrl-C reaches the parent twice, or a batch system and a parent process both send one."""
+    start = time.monotonic()
+    with signals_interrupt():
+        for delay in (0.3, 0.6):
+            threading.Timer(delay, os.kill, (os.getpid(), signal.SIGTERM)).start()
+        with pytest.raises(Interrupted) as ending:
+            run_side_by_side([slow_to_end] * 2, 2)
+    assert str(ending.value) == "SIGTERM; a checkpoint was written"
+    assert time.monotonic() - start > 1.5
+    assert multiprocessing.active_children() == []
+
+
+def test_n_jobs_means_what_it_means_in_scikit_learn(monkeypatch):
+    monkeypatch.setattr(joblib, "cpu_count", lambda: 3)
+    assert [processes_of(n_jobs) for n_jobs in (None, 1, 2, 64, -1, -2)] == [1, 1, 2, 3, 3, 2]
+    with pytest.raises(ValueError, match="n_jobs = 0"):
+        processes_of(0)
 
 
 ORPHANS = """

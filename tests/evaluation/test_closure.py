@@ -32,11 +32,14 @@ def test_regions_are_as_wide_as_the_signal_region_and_away_from_it(n):
 
 def test_where_they_do_not_fit_they_are_narrower_and_the_log_says_so(caplog):
     regions = pseudo_signal_regions(masses(2.9, 4.1), SR, 2)
+    assert len(set(pseudo_signal_regions(masses(2.9, 4.1), SR, 6))) == 6, "each is another one"
+    caplog.clear()
+    pseudo_signal_regions(masses(2.9, 4.1), SR, 2)
     assert caplog.text.count("only 0.19") == 2
     for low, high in regions:
         assert high - low == pytest.approx(0.197, abs=0.003)
         assert min(abs(SR[0] - high), abs(low - SR[1])) == pytest.approx((high - low) / 2)
-    with pytest.raises(InputError, match="both sides"):
+    with pytest.raises(InputError, match="on either side"):
         pseudo_signal_regions(masses(3.4, 5), SR, 1)
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import joblib
 import numpy as np
 import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
+from common import processes
 from models.arrays import member_generators
 from models.classifier import NeuralNetworkClassifier
 from models.network import losses_and_gradients_of, losses_of
@@ -118,8 +120,11 @@ def test_the_last_epochs_are_scored_where_that_is_asked_for(tmp_path):
 
 
 @pytest.mark.parametrize("keep", [True, False])
-def test_runs_are_the_same_in_one_process_and_in_two(tmp_path, keep):
+def test_runs_are_the_same_in_one_process_and_in_two(tmp_path, keep, monkeypatch):
     """Seven runs, stacks of five and two; epochs, scores and losses to the last bit."""
+    monkeypatch.setattr(joblib, "cpu_count", lambda: 2)
+    started, start = [], processes._start
+    monkeypatch.setattr(processes, "_start", lambda *given: started.append(given) or start(*given))
     X, y = two_gaussians(400)
     settings = SETTINGS | {"n_runs": 7, "early_stopping": True, "patience": 2, "lr": 0.02, "epochs": 12}
     one, two = (
@@ -127,6 +132,7 @@ def test_runs_are_the_same_in_one_process_and_in_two(tmp_path, keep):
         for n in (1, 2)
     )
     scores = [classifier.fit(X, y).predict_runs(X) for classifier in (one, two)]
+    assert len(started) == 2, "one process for each stack"
     np.testing.assert_array_equal(*scores)
     np.testing.assert_array_equal(one.val_losses_, two.val_losses_)
     assert one.val_losses_.shape == one.train_losses_.shape == (13, 7)
@@ -135,6 +141,7 @@ def test_runs_are_the_same_in_one_process_and_in_two(tmp_path, keep):
         folders = [tmp_path / str(n) / "CLSF_models" for n in (1, 2)]
         for path in folders[0].glob("*.par"):
             assert path.read_bytes() == (folders[1] / path.name).read_bytes()
+        assert not [path for path in folders[1].iterdir() if path.is_dir()], "what the stacks kept is joined, not kept twice"
         again = NeuralNetworkClassifier(tmp_path / "1", load=True, n_scored_epochs=3, **settings)
         np.testing.assert_array_equal(again.predict_runs(X), scores[0])
 

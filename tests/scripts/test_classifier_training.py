@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from background.weights import balanced
+from models.classifier import NeuralNetworkClassifier
 from models.registry import CLASSIFIERS
 from run_classifier_training import Options
 
@@ -36,3 +37,14 @@ def test_no_run_fails_to_see_the_signal(tmp_path):
     """1 % of signal, which the loss hardly knows; ten seeds. As published, one of the ten ends with a SIC of 2 instead of 20."""
     sics = [sic_at_25_background_events(seed, tmp_path / str(seed)) for seed in range(10)]
     assert min(sics) > 0.5 * np.median(sics) > 5, sics
+
+
+def test_runs_whose_network_died_are_named(toy_dir, classifier_config, tmp_path, run, caplog, monkeypatch):
+    """Network 1 gives one score to all events, as one does whose ReLUs have all died."""
+    alive = NeuralNetworkClassifier.predict_runs
+    monkeypatch.setattr(NeuralNetworkClassifier, "predict_runs", lambda self, X: alive(self, X) * [[1], [0], [1]])
+    settings = {"cf_epochs": 2, "cf_n_runs": 3, "cf_config_file": classifier_config}
+    for name, flags in (("mean", ["--cf_save_model"]), ("every_epoch", [])):
+        caplog.clear()
+        run("run_all", *flags, data_dir=toy_dir, save_dir=tmp_path / name, mode="supervised", seed=1, **settings)
+        assert "run(s) 1 give all test events the same score" in caplog.text

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 
+import joblib
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
@@ -104,7 +105,11 @@ def test_the_rule_of_the_epochs_is_recorded_and_applied_to_runs_without_weights(
     common = {"mode": "CWoLa", "data_dir": toy_dir, "cf_config_file": config}
     run("run_all", *small_configs, **common, save_dir=tmp_path / "every_epoch")
     run("run_all", *small_configs, "--cf_save_model", **common, save_dir=tmp_path / "mean")
-    results = json.loads((tmp_path / "every_epoch" / "STAGE.json").read_text())["classifiers"]["results"]
+    records = [json.loads((tmp_path / name / "STAGE.json").read_text()) for name in ("every_epoch", "mean")]
+    every, mean = (record["evaluation"]["results"] for record in records)
+    assert every["max_sic_of_averaged_score"] == pytest.approx(mean["max_sic_of_averaged_score"], rel=1e-3)
+    assert every["sculpting_chi2_per_ndf"] == pytest.approx(mean["sculpting_chi2_per_ndf"], rel=0.05)
+    results = records[0]["classifiers"]["results"]
     assert (results["scored_epochs"], results["n_scored_epochs"]) == (rule, 2)
     every, mean = (load_test_scores(tmp_path / name, tmp_path / name)[0] for name in ("every_epoch", "mean"))
     np.testing.assert_allclose(every, mean, atol=1e-6)
@@ -289,8 +294,9 @@ def test_masses_in_gev_give_what_masses_in_tev_give(mode, toy_dir, small_configs
     np.testing.assert_allclose(*scores, atol=0.02)
 
 
-def test_closure_is_a_stage_of_its_own(toy_dir, small_configs, tmp_path, run, caplog):
+def test_closure_is_a_stage_of_its_own(toy_dir, small_configs, tmp_path, run, caplog, monkeypatch):
     """It leaves the density estimator as it is, and is not done again; the result does not depend on the number of processes."""
+    monkeypatch.setattr(joblib, "cpu_count", lambda: 2)
     flags = {"data_dir": toy_dir, "mode": "CATHODE", "save_dir": tmp_path}
     run("run_all", *small_configs, "--cf_save_model", **flags)
     flow = (tmp_path / "my_ANODE_model_estimator.json").read_bytes()
@@ -308,5 +314,7 @@ def test_closure_is_a_stage_of_its_own(toy_dir, small_configs, tmp_path, run, ca
     assert records[0] == records[1] == json.loads((tmp_path / "my_ANODE_model_closure.json").read_text())
     for region in records[0]["regions"]:
         assert 0.4 < region["two_sample_auc"] < 0.7
+    assert 0 < records[0]["mean_two_sample_auc_error"] < min(region["two_sample_auc_error"] for region in records[0]["regions"])
+    for region in records[0]["regions"]:
         assert region["events"] > 100
     assert (tmp_path / "my_ANODE_model_closure.png").stat().st_size > 10_000

@@ -42,10 +42,13 @@ def flow(n_jobs: int, **settings: object) -> ConditionalNormalizingFlow:
      {"transform_type": "RQS"}, {"normalization": "batch_norm"}, {"early_stopping": True, "patience": 1, "lr": 0.05}],
     ids=str,
 )  # fmt: skip
-def test_two_processes_train_what_one_does(settings):
+def test_two_processes_train_what_one_does(settings, monkeypatch):
     """Last batches of one event, and modules that are not shared, among them."""
+    started, enter = [], Parts.__enter__
+    monkeypatch.setattr(Parts, "__enter__", lambda self: started.append(enter(self)._process is not None) or self)
     n = 60 if settings.get("batch_size") == 1 else len(X)
     one, two = (flow(n_jobs, **settings).fit(X[:n], M[:n], X, M) for n_jobs in (1, 2))
+    assert started == [False, settings.get("normalization") != "batch_norm"], "batches are normalized as a whole"
     np.testing.assert_array_equal(one.val_losses_, two.val_losses_)
     np.testing.assert_array_equal(one.train_losses_, two.train_losses_)
     np.testing.assert_array_equal(one.transform(X, M), two.transform(X, M))
@@ -72,7 +75,7 @@ def test_a_second_process_that_is_killed_is_one_line(monkeypatch):
             os.kill(self._process.pid, signal.SIGKILL)
 
     monkeypatch.setattr(Parts, "begin", begin_and_kill)
-    with pytest.raises(MachineError, match="ended with -9 in a training"):
+    with pytest.raises(MachineError, match="killed by signal 9 in a training"):
         flow(2).fit(X, M)
 
 
