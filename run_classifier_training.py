@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 NAME = "my_classifier"
-SMALLEST_SPREAD = 1e-6  # of the scores of a network that is alive
+SMALLEST_SPREAD = 1e-3  # of the scores of a network that is alive; one that has merely learned nothing has more than 0.01
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,7 +165,7 @@ def _warn_of_dead_runs(spreads: np.ndarray) -> None:
     """A ReLU network that a large step has thrown off may give one score for all events, and never recovers."""
     dead = [str(run) for run, spread in enumerate(spreads) if spread < SMALLEST_SPREAD]
     if dead:
-        text = "classifiers: run(s) %s give all test events the same score: a lower learning rate or larger batches prevent that"
+        text = "classifiers: run(s) %s give all test events practically the same score: a lower learning rate helps"
         logger.warning(text, ", ".join(dead))
 
 

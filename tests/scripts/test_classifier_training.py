@@ -47,4 +47,4 @@ def test_runs_whose_network_died_are_named(toy_dir, classifier_config, tmp_path,
     for name, flags in (("mean", ["--cf_save_model"]), ("every_epoch", [])):
         caplog.clear()
         run("run_all", *flags, data_dir=toy_dir, save_dir=tmp_path / name, mode="supervised", seed=1, **settings)
-        assert "run(s) 1 give all test events the same score" in caplog.text
+        assert "run(s) 1 give all test events practically the same score" in caplog.text
