@@ -1,114 +1,93 @@
-"""How well the anomalies were found: ROC, SIC = ε_S/√ε_B, and their figures, from the arrays of stages 3 and 4.
+"""Evaluation for notebooks and scripts: the functions of the published code, with its return values, and this project's own.
 
-Every max SIC is taken where the relative statistical error of ε_B is at most 20 %, that is where at least 25 background events pass.
+    from evaluation_utils import evaluate_run, full_single_evaluation
+    evaluate_run("CATHODE_results/", "CATHODE_results/", savefig="result_SIC").max_sic  # value, ε_S, ε_B
+    tprs, rejections, sics = full_single_evaluation("CATHODE_results/", "CATHODE_results/", savefig="result_SIC")
 
-    from evaluation_utils import full_single_evaluation
-    full_single_evaluation("CATHODE_results/", "CATHODE_results/", savefig="result_SIC")
+Every max SIC is taken where the relative statistical error of ε_B is at most 20 %, that is where at least 25 background events pass. The
+published functions (arXiv:2109.00546) return curves without such a rule.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.figure import Figure
 
-from background.options import ModeOptions
-from common.contract import patterns
+from background.arrays import ClassifierArrays
 from common.errors import InputError
-from common.files import save_json
-from common.options import StageOptions
-from evaluation import scores as stored
-from evaluation.curves import (
-    MIN_BACKGROUND,
-    Curves,
-    Evaluation,
-    MaxSIC,
-    evaluate_scores,
-    max_sic,
-    sic_curve,
-    tprs_fprs_sics,
-)
-from evaluation.scores import EVALUATION_FILES, scored_rule, signal_to_background
-from evaluation.sculpting import Sculpting, background_sculpting, sculpting_of_folders
-from models.training.epochs import PUBLISHED_RULE, EpochRule
-from plots import sculpting as sculpting_figure
-from plots.performance import plot_roc_and_sic, roc_and_sic
-from plots.style import save
-from workflow.records import check_scored, read_records
-from workflow.stage import Stage
-
-logger = logging.getLogger(__name__)
+from common.files import load_array
+from evaluation.curves import MIN_BACKGROUND, Curves, Evaluation, MaxSIC, evaluate_scores, exact_curves, max_sic, sic_curve
+from evaluation.errors import Measured, Merit, figures_of_merit
+from evaluation.scores import signal_to_background
+from evaluation.sculpting import Sculpting, background_sculpting
+from events.view import Events
+from models.registry import CLASSIFIERS
+from plots.performance import curves_of_runs, plot_roc_and_sic
+from plots.style import show_and_save
+from workflow.evaluation import compare_runs, evaluate_run, load_test_scores, sculpting_of_run
 
 __all__ = [
-    "MIN_BACKGROUND", "Curves", "Evaluation", "MaxSIC", "Sculpting", "background_sculpting", "classic_ANODE_eval",
-    "compare_on_various_runs", "evaluate_scores", "evaluation_stage", "full_single_evaluation", "load_test_scores", "max_sic",
-    "minimum_val_loss_model_evaluation", "plot_roc_and_sic", "sculpting_of_run", "sic_curve", "signal_to_background",
-    "summarise_run", "tprs_fprs_sics",
+    "MIN_BACKGROUND", "Curves", "Evaluation", "MaxSIC", "Measured", "Merit", "Sculpting", "background_sculpting", "classic_ANODE_eval",
+    "compare_on_various_runs", "compare_runs", "evaluate_run", "evaluate_scores", "figures_of_merit", "full_single_evaluation",
+    "load_test_scores", "max_sic", "minimum_val_loss_model_evaluation", "plot_roc_and_sic", "sculpting_of_run", "sic_curve",
+    "signal_to_background", "tprs_fprs_sics",
 ]  # fmt: skip
 
+CurvesByRun = dict[tuple[int, int], np.ndarray]  # by run and epoch
+N_GRID = 1000  # signal efficiencies at which medians over runs are taken, as published
 
-def load_test_scores(
-    data_dir: Path, preds_dir: Path, n_ensemble_epochs: int | None = None, extra_signal: bool | None = None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Scores [n_runs, n] and labels [n] of the test data, with the extra signal appended.
+
+def tprs_fprs_sics(
+    preds_matris: np.ndarray, y_test: np.ndarray, X_test: np.ndarray
+) -> tuple[CurvesByRun, CurvesByRun, CurvesByRun]:
+    """ε_S, ε_B and SIC of every run and epoch at every cut that background passes, as dictionaries by (run, epoch).
 
     Parameters
     ----------
-    n_ensemble_epochs : int or None
-        See `full_single_evaluation`.
-    extra_signal : bool or None
-        None uses the extra signal if it is there.
+    preds_matris : array [n_runs, n_epochs, n]
+        Scores.
+    y_test : array [n]
+        1 for data; samples (0) are left out.
+    X_test : array [n, k]
+        Events, whose last column is the label (1 signal, 0 background).
 
     Raises
     ------
     InputError
-        If files are absent, or STAGE.json says that these are scores of other events.
+        If signal or background is absent, or a score is not finite.
     """
-    check_scored(Path(data_dir), Path(preds_dir), "X_test")
-    rule = _rule_of(preds_dir) if n_ensemble_epochs is None else EpochRule("lowest", n_ensemble_epochs)
-    return stored.load_test_scores(data_dir, preds_dir, rule, extra_signal)
-
-
-def minimum_val_loss_model_evaluation(
-    preds_dir: Path, n_ensemble_epochs: int = PUBLISHED_RULE.n, predictions: str = "preds_matris"
-) -> np.ndarray:
-    """Scores of every run [n_runs, n_test]: the mean over its epochs of lowest validation loss.
-
-    Where stage 4 kept the weights (`--save_model`) it has averaged already, and the scores are returned as they are.
-    """
-    return stored.scores_of_runs(preds_dir, EpochRule("lowest", n_ensemble_epochs), predictions)
+    preds_matris, data = np.asarray(preds_matris), np.asarray(y_test) == 1
+    labels = np.asarray(X_test)[data, -1]
+    tprs, fprs, sics = {}, {}, {}
+    for run, epochs in enumerate(preds_matris):
+        for epoch, curve in enumerate(zip(*exact_curves(epochs[:, data], labels), strict=True)):
+            passes = curve[1] > 0
+            tprs[run, epoch], fprs[run, epoch], sics[run, epoch] = (values[passes] for values in curve)
+    return tprs, fprs, sics
 
 
 def full_single_evaluation(
     data_dir: Path,
-    preds_dir: Path,
+    prediction_dir: Path,
     n_ensemble_epochs: int | None = None,
     extra_signal: bool | None = None,
     sic_range: tuple[float, float] = (0, 20),
     savefig: str | Path | None = None,
-    suppress_show: bool = True,
+    suppress_show: bool = False,
     return_all: bool = False,
-    label: str | None = None,
-) -> Curves | Evaluation:
-    """Draw ROC and SIC of all runs with their median, and of the score that is averaged over the runs.
+) -> tuple[list, ...]:
+    """Draw ROC and SIC of all runs with their median.
 
     Parameters
     ----------
     data_dir : path
         Folder with X_test.npy (stage 3).
-    preds_dir : path
+    prediction_dir : path
         Folder with preds_matris.npy and val_loss_matris.npy (stage 4).
-    n_ensemble_epochs : int or None
-        The score of every run is the mean over so many epochs of lowest validation loss. None: over those that the run itself names in
-        STAGE.json (of a folder without it, ten). Where stage 4 kept the weights, it has averaged already.
-    extra_signal : bool or None
-        Count the extra signal among the test events; None: if it is there.
+    n_ensemble_epochs, extra_signal
+        See `evaluate_run`.
     sic_range : (float, float)
         Range of the SIC axis.
     savefig : path, optional
@@ -116,149 +95,144 @@ def full_single_evaluation(
     suppress_show : bool
         Do not open a window.
     return_all : bool
-        Return the curves of every run (an Evaluation) instead of the medians.
-    label : str, optional
-        Name of the curves in the legend, the mode for example.
+        Return the single runs, too.
 
     Returns
     -------
-    Curves or Evaluation
+    tprs, rejections, sics : lists of one array [1000]
+        ε_S, and the medians over the runs of 1/ε_B and of the SIC.
+    tprs_of_runs, fprs_of_runs : lists of one dictionary
+        With `return_all`: those of `tprs_fprs_sics`.
     """
-    scores, labels = load_test_scores(data_dir, preds_dir, n_ensemble_epochs, extra_signal)
-    evaluation, *_ = evaluations = _evaluations(scores, labels)
-    _finish(roc_and_sic(_named(evaluations, label), sic_range, draw_runs=True), savefig, suppress_show)
-    return evaluation if return_all else evaluation.median
-
-
-def classic_ANODE_eval(
-    preds_dir: Path,
-    data_dir: Path | None = None,
-    extra_signal: bool | None = None,
-    sic_range: tuple[float, float] = (0, 20),
-    savefig: str | Path | None = None,
-    suppress_show: bool = True,
-    return_all: bool = False,
-) -> Curves | Evaluation:
-    """`full_single_evaluation` of ANODE's likelihood ratios, which `run_ANODE_evaluation.py` writes into one folder."""
-    return full_single_evaluation(
-        preds_dir if data_dir is None else data_dir,
-        preds_dir,
-        extra_signal=extra_signal,
-        sic_range=sic_range,
-        savefig=savefig,
+    scores, labels = load_test_scores(data_dir, prediction_dir, n_ensemble_epochs, extra_signal, all_events=False)
+    tprs, fprs, _ = tprs_fprs_sics(scores[:, None], np.ones(len(labels)), labels[:, None])
+    return compare_on_various_runs(
+        [tprs],
+        [fprs],
+        [np.zeros(len(scores), dtype=int)],
+        [""],
+        sic_range,
+        savefig,
         suppress_show=suppress_show,
         return_all=return_all,
     )
 
 
-def compare_on_various_runs(
-    run_dirs: Sequence[Path],
-    labels: Sequence[str],
-    n_ensemble_epochs: int | None = None,
-    extra_signal: bool | None = None,
-    sic_range: tuple[float, float] = (0, 20),
+def classic_ANODE_eval(
+    predsdir: Path,
     savefig: str | Path | None = None,
-    suppress_show: bool = True,
-) -> dict[str, Evaluation]:
-    """Several runs (of several modes, say) in one figure: median ROC and SIC with 68 % bands; labels must differ."""
-    evaluations = {
-        label: evaluate_scores(*load_test_scores(run_dir, run_dir, n_ensemble_epochs, extra_signal))
-        for label, run_dir in zip(labels, run_dirs, strict=True)
-    }
-    _finish(roc_and_sic(evaluations, sic_range), savefig, suppress_show)
-    return evaluations
-
-
-def sculpting_of_run(data_dir: Path, preds_dir: Path, savefig: Path | None = None, label: str = "") -> list[Sculpting]:
-    """How cuts on the score change the mass spectrum of a run's test background, signal region and sideband together.
-
-    Parameters
-    ----------
-    data_dir, preds_dir : path
-        Folders with X_test.npy and X_sideband.npy (stage 3), and with preds_matris.npy and preds_matris_sideband.npy (stage 4).
-    savefig : path, optional
-        Where to write the figure; the numbers go beside it as JSON.
+    suppress_show: bool = False,
+    extra_signal: bool = True,
+    return_all: bool = False,
+) -> tuple[list, ...]:
+    """`full_single_evaluation` of ANODE's likelihood ratios and sig_labels.npy; the extra signal joins them where it is.
 
     Raises
     ------
     InputError
-        If files are absent or do not fit together, or if there is too little background.
+        If a file is absent, or if there are not as many labels as scores.
     """
-    for events in ("X_test", "X_sideband"):
-        check_scored(Path(data_dir), Path(preds_dir), events)
-    sculpting = sculpting_of_folders(data_dir, preds_dir, _rule_of(preds_dir))
-    if savefig is not None:
-        save(sculpting_figure.sculpting(sculpting.cuts, label), Path(savefig))
-        save_json(Path(savefig).with_suffix(".json"), sculpting.summary())
-    return sculpting.cuts
-
-
-def summarise_run(run_dir: Path, figures_dir: Path, label: str) -> dict[str, Any]:
-    """Draw a run's ROC, SIC and background sculpting, say in the log how well the signal was found, and return these numbers."""
-    figure = "result_SIC.png"
-    result, *averaged = evaluations = _evaluations(*load_test_scores(run_dir, run_dir))
-    _finish(roc_and_sic(_named(evaluations, label), draw_runs=True), figures_dir / figure, suppress_show=True)
-    tested, best = (result.n_signal, result.n_background), result.max_sic
-    logger.info("%s: AUC %.3f, tested on %d signal and %d background events", label, result.auc.mean(), *tested)
-    text = "%s: max SIC %.2f at ε_S = %.3f, ε_B = %.2e (median over runs: %d, statistical error of ε_B at most 20 %%)"
-    logger.info(text, label, *best, len(result.auc))
-    results = {"max_sic": best.value, "tpr": best.tpr, "fpr": best.fpr, "auc": result.auc.tolist()}
-    for evaluation in averaged:
-        logger.info("%s: max SIC %.2f at ε_S = %.3f, ε_B = %.2e (score averaged over the runs)", label, *evaluation.max_sic)
-        results["max_sic_of_averaged_score"] = evaluation.max_sic.value
-    logger.info("figure: %s", run_dir / figure)
-    if not (run_dir / "preds_matris_sideband.npy").is_file():
-        return results
-    try:
-        cuts = sculpting_of_run(run_dir, run_dir, figures_dir / "sculpting.png", label)
-    except InputError as error:
-        logger.warning("no figure of background sculpting: %s", error)
-        return results
-    text = "%s: sculpting by the most anomalous %g %% of the background: χ²/ndf %.2f, p = %.2g (medians over runs)"
-    for cut in cuts:
-        logger.info(text, label, 100 * cut.share, cut.chi2_per_ndf, np.median(cut.p_value))
-    return results | {"sculpting_chi2_per_ndf": {f"{cut.share:g}": cut.chi2_per_ndf for cut in cuts}}
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvaluationOptions(ModeOptions, StageOptions):
-    """What STAGE.json says of an evaluation."""
-
-
-def evaluation_stage(run_dir: Path, mode: str) -> Stage:
-    """The evaluation of a run as a stage that writes into its folder; it takes seconds, and its figures are what the user came for."""
-
-    def inputs() -> list[Path]:
-        names = ("X_test", "X_sideband", "preds_matris*", "val_loss_matris")
-        return [path for name in names for path in sorted(run_dir.glob(f"{name}.npy"))]
-
-    def work(folder: Path) -> dict[str, Any]:
-        return summarise_run(run_dir, folder, mode)
-
-    return Stage("evaluation", run_dir, EvaluationOptions(mode=mode), inputs, patterns(EVALUATION_FILES), work)
-
-
-def _evaluations(scores: np.ndarray, labels: np.ndarray) -> list[Evaluation]:
-    """That of all runs, and where there are several that of the score averaged over them."""
-    return [evaluate_scores(scores, labels), *([evaluate_scores(scores.mean(axis=0), labels)] if len(scores) > 1 else [])]
-
-
-def _named(evaluations: Sequence[Evaluation], label: str | None) -> dict[str, Evaluation]:
-    """These, by what the legend calls them."""
-    n_runs = len(evaluations[0].auc)
-    return dict(
-        zip((f"{label or 'median'}, {n_runs} run{'s'[: n_runs != 1]}", "score averaged over the runs"), evaluations, strict=False)
+    folder = Path(predsdir)
+    scores, labels = load_array(folder / "preds_matris.npy"), load_array(folder / "sig_labels.npy")
+    if scores.ndim != 3 or scores.shape[-1] != len(labels):
+        raise InputError(f"{folder / 'preds_matris.npy'}: shape {scores.shape}, but sig_labels.npy has {len(labels)} events")
+    if extra_signal and (folder / "preds_matris_extrasig.npy").is_file():
+        extra = load_array(folder / "preds_matris_extrasig.npy")
+        scores, labels = np.concatenate([scores, extra], axis=-1), np.append(labels, np.ones(extra.shape[-1]))
+    tprs, fprs, _ = tprs_fprs_sics(scores, np.ones(len(labels)), labels[:, None])
+    first = [np.zeros(len(scores), dtype=int)]
+    return compare_on_various_runs(
+        [tprs], [fprs], first, [""], (0, 20), savefig, suppress_show=suppress_show, return_all=return_all
     )
 
 
-def _rule_of(preds_dir: Path) -> EpochRule:
-    """Which epochs stage 4 says are scored."""
-    return scored_rule(read_records(preds_dir).get("classifiers", {"results": {}})["results"])
+def compare_on_various_runs(
+    tprs_list: Sequence[CurvesByRun],
+    fprs_list: Sequence[CurvesByRun],
+    pick_epochs_list: Sequence[Sequence[int]],
+    labels_list: Sequence[str],
+    sic_lim: tuple[float, float] | None = None,
+    savefig: str | Path | None = None,
+    only_median: bool = False,
+    continuous_colors: bool = False,
+    reduced_legend: bool = False,
+    suppress_show: bool = False,
+    return_all: bool = False,
+) -> tuple[list, ...]:
+    """Several collections of runs in one figure: every run, and the median of each collection.
+
+    Parameters
+    ----------
+    tprs_list, fprs_list : sequences of dictionaries
+        Of every collection, what `tprs_fprs_sics` returns.
+    pick_epochs_list : sequence of sequences of int
+        Of every collection, the epoch of each run that is drawn.
+    labels_list : sequence of str
+        What the collections are called in the legend.
+    sic_lim : (float, float), optional
+        Range of the SIC axis.
+    only_median, continuous_colors, reduced_legend : bool
+        Leave out the single runs; colours along a scale; no entries of single runs in the legend.
+    return_all : bool
+        Return the dictionaries, too.
+
+    Returns
+    -------
+    As `full_single_evaluation`, with one entry for every collection.
+
+    Raises
+    ------
+    InputError
+        If the lists are of different lengths.
+    """
+    lists = (tprs_list, fprs_list, pick_epochs_list, labels_list)
+    if len({len(each) for each in lists}) != 1:
+        raise InputError(f"as many labels, epochs and curves are needed, not {', '.join(str(len(each)) for each in lists)}")
+    grids, rejections, sics, drawn = [], [], [], []
+    for tprs, fprs, epochs, label in zip(*lists, strict=True):
+        runs = [(tprs[run, int(epoch)], fprs[run, int(epoch)]) for run, epoch in enumerate(epochs)]
+        grid = np.linspace(max(tpr.min() for tpr, _ in runs), min(tpr.max() for tpr, _ in runs), N_GRID)
+        grids.append(grid)
+        rejections.append(np.median([np.interp(grid, tpr, 1 / fpr) for tpr, fpr in runs], axis=0))
+        sics.append(np.median([np.interp(grid, tpr, tpr / np.sqrt(fpr)) for tpr, fpr in runs], axis=0))
+        drawn.append((label, [] if only_median else runs, (grid, rejections[-1], sics[-1])))
+    figure = curves_of_runs(drawn, sic_lim, along_a_scale=continuous_colors, name_runs=not reduced_legend)
+    show_and_save(figure, savefig, suppress_show)
+    return (grids, rejections, sics, list(tprs_list), list(fprs_list)) if return_all else (grids, rejections, sics)
 
 
-def _finish(figure: Figure, savefig: str | Path | None, suppress_show: bool) -> None:
-    if not suppress_show:
-        plt.show()
-    if savefig is not None:
-        save(figure, Path(savefig))
-    plt.close(figure)
+def minimum_val_loss_model_evaluation(
+    data_dir: Path,
+    prediction_dir: Path,
+    n_epochs: int = 10,
+    use_mjj: bool = False,
+    predict_on_samples: bool = False,
+    extra_signal: bool = True,
+    take_mean: bool = True,
+) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
+    """Scores by the weights that stage 4 kept (`--save_model`); nothing is written.
+
+    Parameters
+    ----------
+    data_dir, prediction_dir : path
+        Folders of X_test.npy (and X_train.npy), and of my_classifier_epoch_E.par.
+    n_epochs : int
+        So many epochs of every run, of lowest validation loss among those that were kept, at most all of them.
+    use_mjj, predict_on_samples, extra_signal : bool
+        Give m_JJ to the classifier; score samples in X_test.npy as well as data; score the extra signal, too.
+    take_mean : bool
+        Average over the epochs.
+
+    Returns
+    -------
+    array [n_runs, 1 or n_epochs, n], and with `extra_signal` that of the extra signal
+    """
+    classifier = CLASSIFIERS.load(Path(prediction_dir), "my_classifier")
+    arrays = ClassifierArrays.read(Path(data_dir), extra_signal=extra_signal)
+    if extra_signal and arrays.extrasig is None:
+        raise InputError(f"{Path(data_dir) / 'X_extrasig.npy'}: no such file")
+    test = Events(load_array(Path(data_dir) / "X_test.npy"), mixed=True) if predict_on_samples else arrays.test
+    tested = [test, *([arrays.extrasig] if extra_signal else [])]
+    scores = [classifier.predict_best(arrays.inputs(events, use_mjj=use_mjj), n_epochs) for events in tested]
+    scores = [each.mean(axis=1, keepdims=True) if take_mean else each for each in scores]
+    return tuple(scores) if extra_signal else scores[0]

@@ -5,7 +5,7 @@
     python run_ANODE_evaluation.py --savedir ANODE_results/
 
 Both are densities in the physical features, each mixed of its best epochs. Writes X_test.npy and
-preds_matris.npy [1, 1, n_test], the ratios (and X_extrasig.npy, preds_matris_extrasig.npy).
+preds_matris.npy [1, 1, n_test], the ratios (and X_extrasig.npy, preds_matris_extrasig.npy), and sig_labels.npy [n_test], the labels.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def stage(options: Options) -> Stage:
     from background.arrays import ARRAY_FILES, in_all_spaces
     from background.densities import density_name, load_densities, stored_density
     from common.files import save_arrays
-    from evaluation.scores import EVALUATION_FILES, SCORE_FILES
+    from evaluation.scores import ANODE_FILES, EVALUATION_FILES, SCORE_FILES
     from events.regions import EXTRA_SIGNAL, EXTRA_SIGNAL_IN_ONE, TEST_FILES, EventSource
     from events.view import DATA, Events
     from models.arrays import no_gpu
@@ -64,12 +64,15 @@ def stage(options: Options) -> Stage:
         outer, inner = load_densities(options, source, *MODE.densities, no_gpu=no_gpu(options.device))
         counts = {}
         for name, events in tested.items():
-            ratio, n_outside = likelihood_ratio(inner, outer, events)
-            logger.info("%d of %d test events lie outside the training range: their ratio counts as 0", n_outside, len(events))
+            ratio, n_outside = likelihood_ratio(inner, outer, events, fiducial_cut=options.fiducial_cut)
+            what = "the training range" + (" or the fiducial cut" if options.fiducial_cut else "")
+            logger.info("%d of %d test events lie outside %s: their ratio counts as 0", n_outside, len(events), what)
             counts |= {f"events_{name}": len(events), f"outside_the_range_{name}": n_outside}
             array = Events.mix(events.m, events.x, DATA, events.label).array
             scores = f"preds_matris{'' if name == 'test' else '_extrasig'}"
             save_arrays(folder, {f"X_{name}": array, f"y_{name}": array[:, -2], scores: ratio[None, None]})
+            if name == "test":
+                save_arrays(folder, {"sig_labels": events.label})
         source.columns.save(folder)
         return counts
 
@@ -78,7 +81,7 @@ def stage(options: Options) -> Stage:
         options.results_folder,
         options,
         inputs,
-        in_all_spaces(*ARRAY_FILES, *SCORE_FILES, *EVALUATION_FILES),
+        in_all_spaces(*ARRAY_FILES, *SCORE_FILES, *ANODE_FILES, *EVALUATION_FILES),
         work,
         must_match=("SR_min", "SR_max", "datashift", "random_shift"),
         after=tuple(f"density_estimator {density_name(options.model_file_name, region)}" for region in MODE.densities),

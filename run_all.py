@@ -71,7 +71,7 @@ class Options(ResumableOptions):
 
 def main(options: Options) -> None:
     """Check what can be checked at once, then do those stages of the mode that are not up to date, and evaluate."""
-    from evaluation_utils import evaluation_stage
+    from workflow.evaluation import evaluation_stage
     from workflow.plan import describe, do_steps
     from workflow.records import locked
     from workflow.stage import perform, recover
@@ -100,15 +100,23 @@ def in_folder(options: Options, save_dir: Path) -> Options:
         wanted = given if given is not None else options.seed if options.seed is not None else recorded_seed(save_dir, *names)
         return seed if wanted is None else wanted
 
+    weighted = options.classifiers.use_class_weights or _is_oversampled(options.arrays)
     density_seed, seeds = of_stages(options.DE_seed, "density"), {"seed": of_stages(options.cf_seed, "classifier", "likelihood")}
     return replace(
         options,
         seed=seed,
         density=replace(options.density, savedir=options.arrays.DE_dir or save_dir, seed=density_seed),
         arrays=replace(options.arrays, savedir=save_dir, **seeds),
-        classifiers=replace(options.classifiers, data_dir=save_dir, savedir=save_dir, **seeds),
+        classifiers=replace(options.classifiers, data_dir=save_dir, savedir=save_dir, use_class_weights=weighted, **seeds),
         likelihood=replace(options.likelihood, savedir=save_dir, **seeds),
     )
+
+
+def _is_oversampled(options: creation.Options) -> bool:
+    """Whether there is more background than data, which class weights then make up for."""
+    from background.registry import MODES
+
+    return options.oversampling and "oversampling" in getattr(MODES.get(options.mode), "uses", ())
 
 
 def plan(options: Options) -> list[Step]:
@@ -145,6 +153,8 @@ def check(options: Options) -> None:
     from workflow.checks import check_events, check_there
 
     pick_device(options.device)
+    if options.classifiers.use_class_weights and _is_oversampled(options.arrays):
+        logger.info("%s: data and background are weighted so that both count the same", options.arrays.flag("oversampling"))
     mode, arrays = MODES.get(options.arrays.mode), options.arrays
     mode.check_options(arrays)
     if mode.has_classifier:

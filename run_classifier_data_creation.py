@@ -54,7 +54,12 @@ def stage(options: Options) -> Stage:
             space, train = writable_folder(latent_folder(folder, number)), arrays.train
             data, background = train[train.is_data].m_and_x, train[~train.is_data].m_and_x
             save(data_against_samples(data, background, arrays.columns.axes, mode.class_names), space / "data_vs_samples.png")
-            arrays = arrays.preprocessed(use_logit=mode.use_logit(options), fiducial_cut=options.fiducial_cut)
+            arrays = arrays.preprocessed(
+                use_logit=mode.use_logit(options),
+                fiducial_cut=options.fiducial_cut,
+                cut_range=mode.cuts_range,
+                learned_from=mode.scaled_by,
+            )
             counts[f"latent space {number}"] = arrays.write(space)
         return counts if len(counts) > 1 else counts["latent space 0"]
 

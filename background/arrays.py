@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -25,6 +26,7 @@ from models.scalers import LogitScaler, fit_scaler
 logger = logging.getLogger(__name__)
 
 FIDUCIAL = (0.05, 0.95)
+OUTSIDE = "outside_the_range"  # what STAGE.json calls test events that are cut: no cut on the score selects them
 SETS = ("train", "validation", "test", "extrasig", "sideband")
 ARRAY_FILES = (
     OutputFile(
@@ -44,8 +46,35 @@ ARRAY_FILES = (
 
 
 @dataclass(frozen=True)
+class Counts:
+    """Numbers of signal and background events."""
+
+    signal: int
+    background: int
+
+    @classmethod
+    def of(cls, events: Events) -> Counts:
+        """Those among events."""
+        return cls(int((events.label == 1).sum()), int((events.label == 0).sum()))
+
+    def without(self, others: Counts) -> Counts:
+        """Those that are left."""
+        return Counts(self.signal - others.signal, self.background - others.background)
+
+    def as_dict(self) -> dict[str, int]:
+        """For a JSON file."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
 class ClassifierArrays:
-    """What stage 3 hands to stage 4; `extrasig` and `sideband` are tested where they exist."""
+    """What stage 3 hands to stage 4; `extrasig` and `sideband` are tested where they exist.
+
+    Attributes
+    ----------
+    all_tested : mapping
+        Of "test" and "extrasig": how many signal and background events there were before any cut.
+    """
 
     train: Events
     validation: Events
@@ -53,6 +82,7 @@ class ClassifierArrays:
     extrasig: Events | None
     sideband: Events | None
     columns: Columns
+    all_tested: Mapping[str, Counts] = field(default_factory=dict)
 
     @classmethod
     def read(cls, folder: Path, *, extra_signal: bool) -> ClassifierArrays:
@@ -86,13 +116,15 @@ class ClassifierArrays:
         """Name and events of every array that exists."""
         return ((name, getattr(self, name)) for name in SETS if getattr(self, name) is not None)
 
-    def write(self, folder: Path) -> dict[str, dict[str, int]]:
+    def write(self, folder: Path) -> dict[str, dict[str, Any]]:
         """Write X_NAME.npy, y_NAME.npy (the column data or sample) and columns.json; returns the numbers of events."""
         counts = {}
         for name, events in self.sets():
             save_arrays(folder, {f"X_{name}": events.array, f"y_{name}": events.array[:, -2]})
             counts[f"X_{name}"] = {"data": int(events.is_data.sum()), "background": int((~events.is_data).sum())}
             logger.info("X_%s: %d data, %d background", name, *counts[f"X_{name}"].values())
+            if name in self.all_tested:
+                counts[f"X_{name}"][OUTSIDE] = self.all_tested[name].without(Counts.of(events)).as_dict()
         self.columns.save(folder)
         return counts
 
@@ -103,18 +135,31 @@ class ClassifierArrays:
         mass = self.train.m.astype(np.float64)
         return np.column_stack([(events.m - mass.mean()) / mass.std(), events.x])
 
-    def preprocessed(self, *, use_logit: bool, fiducial_cut: bool) -> ClassifierArrays:
-        """The arrays as the classifier sees them; the scaling is learned from the training array alone.
+    def preprocessed(
+        self,
+        *,
+        use_logit: bool,
+        fiducial_cut: bool,
+        cut_range: bool = True,
+        learned_from: Callable[[Events], np.ndarray] = lambda events: events.is_data,
+    ) -> ClassifierArrays:
+        """The arrays as the classifier sees them; range and scaling are learned from the training data alone (arXiv:2109.00546).
 
-        With logit, events on or beyond the boundary of the training range have no value: they are dropped and counted in the log.
+        Events on or beyond the boundary of the training data's range are dropped and counted in the log: a density with a logit makes no
+        event there, so that a classifier would tell data from samples by the boundary.
 
         Parameters
         ----------
         fiducial_cut : bool
             Keep only events with every feature, scaled to (0, 1) by its training range, inside (0.05, 0.95).
+        cut_range : bool
+            False keeps what lies outside the range (in a latent space, which has no boundary).
+        learned_from : callable
+            Which training events [n] the range and the scaling are learned from.
         """
-        reach = LogitScaler().fit(self.train.x)
-        low, high = FIDUCIAL if fiducial_cut else (0.0, 1.0) if use_logit else (-np.inf, np.inf)
+        reference = learned_from(self.train)
+        reach = LogitScaler().fit(self.train.x[reference])
+        low, high = FIDUCIAL if fiducial_cut else (0.0, 1.0) if cut_range or use_logit else (-np.inf, np.inf)
 
         def inside(events: Events) -> np.ndarray:
             scaled = reach.scale(events.x)
@@ -129,11 +174,13 @@ class ClassifierArrays:
             if not keep.any() and name != "sideband":
                 raise InputError(f"X_{name}: no event is left inside the feature range")
             if name == "train":
-                scaler = fit_scaler(events.x, keep, use_logit=use_logit)
+                if not (keep & reference).any():
+                    raise InputError("X_train: no data are left inside the feature range")
+                scaler = fit_scaler(events.x[reference], keep[reference], use_logit=use_logit)
             if keep.any():
                 kept[name] = events[keep]
                 kept[name].x[:] = scaler.transform(kept[name].x)
-        return ClassifierArrays(**kept, columns=self.columns)
+        return replace(self, **kept)
 
 
 def share_out(
@@ -149,8 +196,6 @@ def share_out(
         Use all background; otherwise as many events as there are data (or all, where there are fewer).
     """
     wanted = len(background) if oversampling else min(len(background), n_train + n_val)
-    if wanted < n_train + n_val:
-        logger.warning("only %d background events for %d data: class weights are advisable", wanted, n_train + n_val)
     shuffled = background[rng.permutation(len(background))[:wanted]]
     n_first = round(wanted * n_train / (n_train + n_val))
     if n_first == 0 or n_first == wanted:
@@ -200,8 +245,9 @@ def mix(
         "extrasig": None if extrasig is None else Events.joined(*extrasig),
         "sideband": source.test_sideband(without_strips=without_strips),
     }
+    all_tested = {name: Counts.of(events) for name, events in tested.items() if events is not None and name != "sideband"}
     tested = {name: None if events is None else as_data(name, events) for name, events in tested.items()}
-    return ClassifierArrays(*mixed, **tested, columns=source.columns if columns is None else columns)
+    return ClassifierArrays(*mixed, **tested, columns=source.columns if columns is None else columns, all_tested=all_tested)
 
 
 def latent_folder(folder: Path, number: int) -> Path:

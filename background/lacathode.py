@@ -37,8 +37,10 @@ class LaCathode(ClassifierMode):
     class_names = ("data", "N(0, 1)")
     uses = ("ANODE_models", "model_file_name", "DE_dir", "no_logit_trained", "n_latent_epochs")
 
+    cuts_range = False  # latent coordinates have no boundaries
+
     def use_logit(self, options: ArraysOptions) -> bool:
-        return False  # latent coordinates have no boundaries
+        return False
 
     def build(self, source: EventSource, options: ArraysOptions) -> Iterator[ClassifierArrays]:
         stored = checked_density(options, source)

@@ -19,6 +19,8 @@ from events.view import Events
 
 logger = logging.getLogger(__name__)
 
+LARGEST_IMBALANCE = 0.05  # of a class's weight from one half, beyond which class weights are advised
+
 
 class Mode(ABC):
     """One way to find anomalies.
@@ -75,10 +77,13 @@ class ClassifierMode(Mode):
         What the two classes are called in figures.
     uses : tuple of str
         Those of the options in `NOT_FOR_ALL` that it has a use for.
+    cuts_range : bool
+        Whether events outside the range of the training data are cut.
     """
 
     class_names: ClassVar[tuple[str, str]] = ("data", "background")
     uses: ClassVar[tuple[str, ...]] = ("oversampling", "no_logit")
+    cuts_range: ClassVar[bool] = True
     has_classifier = True
 
     @abstractmethod
@@ -93,6 +98,10 @@ class ClassifierMode(Mode):
     def use_logit(self, options: ArraysOptions) -> bool:
         """Whether the classifier's inputs are transformed by a logit."""
         return not options.no_logit
+
+    def scaled_by(self, events: Events) -> np.ndarray:
+        """Which training events [n] the range and the standardization of the inputs are learned from."""
+        return events.is_data
 
     def target(self, events: Events) -> np.ndarray:
         """What the classifier learns [n]: 1 or 0."""
@@ -130,6 +139,11 @@ class ClassifierMode(Mode):
                 )
             inputs = arrays.inputs(events, use_mjj=options.use_mjj)
             learned.append((inputs, target, self.weights(events, target, options)))
+        _, target, weight = learned[0]
+        share = weight[target == 1].sum() / weight.sum()
+        if abs(share - 0.5) > LARGEST_IMBALANCE:
+            text = "%s make up %.0f %% of what the classifier learns from: %s is advisable"
+            logger.warning(text, self.class_names[0], 100 * share, options.flag("use_class_weights"))
         return learned
 
     def unused(self, options: ArraysOptions) -> list[str]:

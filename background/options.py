@@ -85,6 +85,11 @@ class DensityUseOptions(DensityNameOptions, EventOptions):
         chained_as="DE_dir",
         recorded=False,
     )
+    fiducial_cut: bool = option(
+        False,
+        "keep only events with every feature, scaled by its range to (0, 1), between 0.05 and 0.95",
+        chained_as="fiducial_cut",
+    )
 
     @property
     def results_folder(self) -> Path:
@@ -125,16 +130,12 @@ class ArraysOptions(DensityUseOptions, SplitOptions, ExtraSignalOptions, ModeOpt
         0.01, "width of that estimate's Gaussian kernel, in logit(m_JJ scaled to (0, 1))", check=positive
     )
     oversampling: bool = option(
-        False, "use all samples, split between training and validation as the data are; otherwise as many as data"
+        False,
+        "use all samples, split as the data are; otherwise as many as data. In run_all.py it implies --cf_use_class_weights",
     )
     no_logit: bool = option(False, "standardize the classifier's inputs without a logit transformation first")
     no_logit_trained: bool = option(
         False, "insist that the density estimator was trained with --no_logit", chained_as=None, recorded=False
-    )
-    fiducial_cut: bool = option(
-        False,
-        "keep only events with every feature, scaled by its range to (0, 1), between 0.05 and 0.95",
-        chained_as="fiducial_cut",
     )
     external_samples: tuple[Path, ...] = option(
         (), "background samples made elsewhere (.npy; columns m_JJ in TeV, then the features)", metavar="FILE", recorded=False

@@ -46,6 +46,9 @@ class Supervised(ClassifierMode):
         shares = share_out(background, *map(len, signal), options.oversampling, source.rng("sharing out the background"))
         yield mix(signal, shares, source, replace(options, no_extra_signal=True), background_label=0)
 
+    def scaled_by(self, events: Events) -> np.ndarray:
+        return np.ones(len(events), dtype=bool)  # both classes are true
+
     def target(self, events: Events) -> np.ndarray:
         return events.label
 

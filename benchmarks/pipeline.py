@@ -83,7 +83,7 @@ def main() -> None:
     parser = measuring.parser(__doc__)
     parser.add_argument("--shares", type=float, nargs="+", default=[0.1, 0.3, 1.0], metavar="X", help="shares of the events")
     args = parser.parse_args()
-    from evaluation_utils import full_single_evaluation
+    from evaluation_utils import evaluate_run
 
     floor = measure(["-c", IMPORTS])["peak_MB"]
     results, max_sic = {}, {}
@@ -96,7 +96,7 @@ def main() -> None:
                 files[i] = str(folder / f"events_{i}.h5")
                 cut(path, Path(files[i]), share)
         results[share] = run_stages(files, folder, share, args.seed)
-        max_sic[share] = full_single_evaluation(folder / "results", folder / "results", return_all=True).max_sic.value
+        max_sic[share] = evaluate_run(folder / "results", folder / "results").max_sic.value
     scoring = float(subprocess.check_output([sys.executable, "-c", SCORING, str(folder / "results")], cwd=measuring.ROOT))
     rows = [("stage", *(f"{100 * share:g} %: s" for share in args.shares),
              *(f"{100 * share:g} %: MB above imports" for share in args.shares), "input at the last share: MB")]  # fmt: skip

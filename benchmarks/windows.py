@@ -64,9 +64,9 @@ def run_cathode(checkout: Path, data: Path, folder: Path, window: str, seed: int
 
 def sics(scores: np.ndarray, labels: np.ndarray) -> tuple[float, float, float]:
     """Max SIC (20 % rule), SIC at ε_B = 1e-3 and 1e-2."""
-    from evaluation_utils import max_sic, tprs_fprs_sics
+    from evaluation.curves import exact_curves, max_sic
 
-    (tpr,), (fpr,), _ = tprs_fprs_sics(scores, labels)
+    (tpr,), (fpr,), _ = exact_curves(scores, labels)
     return max_sic(tpr, fpr, int((labels == 0).sum())).value, *(float(np.interp(e, fpr, tpr) / np.sqrt(e)) for e in (1e-3, 1e-2))
 
 

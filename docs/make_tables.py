@@ -28,7 +28,7 @@ from background.registry import MODES  # noqa: E402
 from common.contract import OutputFile  # noqa: E402
 from common.options import Flag, flags  # noqa: E402
 from evaluation.closure import CLOSURE_FILES  # noqa: E402
-from evaluation.scores import EVALUATION_FILES, SCORE_FILES  # noqa: E402
+from evaluation.scores import ANODE_FILES, EVALUATION_FILES, SCORE_FILES  # noqa: E402
 from events.separation import SEPARATED_FILES  # noqa: E402
 from models.density import DENSITY_FILES  # noqa: E402
 from models.registry import CLASSIFIERS, DENSITIES, EstimatorRegistry  # noqa: E402
@@ -47,6 +47,7 @@ FILES = {
             "likelihood ratios p_SR(x|m) / p_SB(x|m); 0 outside the training range of either flow",
             "[1, 1, n]",
         ),
+        *ANODE_FILES,
     ],
     "run_all": EVALUATION_FILES,
 }

@@ -77,7 +77,9 @@ class Evaluation:
 
     @property
     def max_sic(self) -> MaxSIC:
-        """Maximum of the pointwise median over the runs, under the 20 % rule."""
+        """Maximum of the pointwise median over the runs, under the 20 % rule; of a single run, on its exact curve."""
+        if len(self.run_max_sic) == 1:
+            return self.run_max_sic[0]
         return max_sic(self.tpr, self.median.fpr, self.n_background)
 
 
@@ -122,7 +124,7 @@ def max_sic(
     return MaxSIC(float(sic[best]), float(tpr[best]), float(fpr[best]))
 
 
-def tprs_fprs_sics(scores: np.ndarray, labels: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray], list[np.ndarray]]:
+def exact_curves(scores: np.ndarray, labels: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray], list[np.ndarray]]:
     """ROC and SIC curves of every run, at every cut that changes them.
 
     Parameters
@@ -155,7 +157,7 @@ def tprs_fprs_sics(scores: np.ndarray, labels: np.ndarray) -> tuple[list[np.ndar
 def evaluate_scores(scores: np.ndarray, labels: np.ndarray) -> Evaluation:
     """Curves, areas and largest SIC of the scores [n_runs, n] of test events with labels [n]."""
     scores = np.atleast_2d(scores)
-    tprs, fprs, _ = tprs_fprs_sics(scores, labels)
+    tprs, fprs, _ = exact_curves(scores, labels)
     n_signal, n_background = int((labels == 1).sum()), int((labels == 0).sum())
     on_grid = np.stack([np.interp(TPR_GRID, tpr, fpr) for tpr, fpr in zip(tprs, fprs, strict=True)])
     return Evaluation(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from events.view import Events, drop_nan_rows
 from models.training.epochs import DIVERGED, PUBLISHED_RULE, EpochRule, mean_over_epochs, usable_epochs
 
 LOSS_BEFORE_TRAINING = math.log(2)  # nats, of a network that gives about 1/2 to every event
+BELOW_ALL = -1.0  # the score of test events that have been cut: no cut on the score selects them
 RULE = ("scored_epochs", "n_scored_epochs")
 EVALUATION_FILES = (
     OutputFile("result_SIC.png", "ROC and SIC"),
@@ -52,6 +54,8 @@ SCORE_FILES = (
     ),
     OutputFile("classifier_losses_run_R.png", "losses of one run against the epoch", pattern="classifier_losses_run_[0-9]*.png"),
 )
+
+ANODE_FILES = (OutputFile("sig_labels.npy", "labels of the test events (1 signal, 0 background)", "[n_test]"),)
 
 
 def scored_rule(results: Mapping[str, Any]) -> EpochRule:
@@ -107,7 +111,11 @@ def load_events_and_scores(
 
 
 def load_test_scores(
-    data_dir: Path, preds_dir: Path, rule: EpochRule, extra_signal: bool | None = None
+    data_dir: Path,
+    preds_dir: Path,
+    rule: EpochRule,
+    extra_signal: bool | None = None,
+    outside: Mapping[str, Mapping[str, int]] = MappingProxyType({}),
 ) -> tuple[np.ndarray, np.ndarray]:
     """Scores [n_runs, n] and labels [n] of the test data, with the extra signal appended.
 
@@ -115,6 +123,8 @@ def load_test_scores(
     ----------
     extra_signal : bool or None
         None uses the extra signal if it is there.
+    outside : mapping
+        Of X_test and X_extrasig: how many signal and background events stage 3 has cut. They come last, with a score below all others.
     """
     events, scores = load_events_and_scores(data_dir, preds_dir, "X_test", "preds_matris", rule)
     labels = events.label
@@ -123,7 +133,11 @@ def load_test_scores(
         extra = scores_of_runs(preds_dir, rule, "preds_matris_extrasig")
         scores = np.concatenate([scores, extra], axis=1)
         labels = np.concatenate([labels, np.ones(extra.shape[1])])
-    return scores, labels
+        cut = [outside.get("X_test", {}), outside.get("X_extrasig", {})]
+    else:
+        cut = [outside.get("X_test", {})]
+    cut_labels = np.repeat([1, 0], [sum(counts.get(kind, 0) for counts in cut) for kind in ("signal", "background")])
+    return np.pad(scores, [(0, 0), (0, len(cut_labels))], constant_values=BELOW_ALL), np.concatenate([labels, cut_labels])
 
 
 def average_scores(folders: Sequence[Path], rule: EpochRule) -> None:

@@ -285,6 +285,22 @@ class NeuralNetworkClassifier(ClassifierMixin, EpochEstimator):
             scores[:, epoch] = copy.copy(self).load_epoch_model(int(epoch))._scores(X)
         return scores
 
+    def predict_best(self, X: np.ndarray, n_best: int) -> np.ndarray:
+        """Probability of class 1 [n_runs, n_best, n], float32, in every network's epochs of lowest validation loss among those kept.
+
+        There are fewer epochs where fewer were kept.
+        """
+        if not hasattr(self, "store_") and not self.load:
+            return self.predict_runs(X)[:, None]
+        epochs = [EpochRule("lowest", n_best).choose(mine) for mine in self._store.usable()]
+        scores = np.empty((self.n_runs, min(map(len, epochs)), len(X)), dtype=np.float32)
+        for epoch in sorted({epoch for mine in epochs for epoch in mine}):
+            of_runs = copy.copy(self).load_epoch_model(epoch)._scores(X)
+            for run, mine in enumerate(epochs):
+                if epoch in mine[: scores.shape[1]]:
+                    scores[run, mine.index(epoch)] = of_runs[run]
+        return scores
+
     def predict(self, X: np.ndarray) -> np.ndarray:
         """Mean probability of class 1 over the networks [n]; what users of this API expect instead of a class."""
         return self.predict_runs(X).mean(axis=0)

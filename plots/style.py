@@ -31,3 +31,12 @@ def drawable(labels: Sequence[str]) -> list[str]:
         except ValueError:
             checked.append(label.replace("$", r"\$"))
     return checked
+
+
+def show_and_save(figure: Figure, savefig: str | Path | None, suppress_show: bool) -> None:
+    """Show a figure where there is a display, save it, and forget it."""
+    if not suppress_show and plt.get_backend().lower() != "agg":
+        plt.show()
+    if savefig is not None:
+        save(figure, Path(savefig))
+    plt.close(figure)

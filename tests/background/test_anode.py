@@ -28,6 +28,11 @@ def test_anode_ratio_is_one_without_signal():
     ratio, n_outside = likelihood_ratio(densities[1], densities[0], test)
     assert n_outside == (~inside).sum()
     assert (ratio[~inside] == 0).all()
+    cut, n_cut = likelihood_ratio(densities[1], densities[0], test, fiducial_cut=True)
+    low, high = densities[1].preprocessing.training_range
+    middle = (np.abs((test.x - low) / (high - low) - 0.5) < 0.45).all(axis=1)
+    assert n_cut == (~(inside & middle)).sum() > n_outside
+    np.testing.assert_array_equal(cut, np.where(middle, ratio, 0))
     log_ratio = log_ratio[inside]
     assert len(log_ratio) > 3950
     assert log_ratio.mean() == pytest.approx(0, abs=0.05)

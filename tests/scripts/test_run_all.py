@@ -16,7 +16,13 @@ from toys import ROOT, toy_background, write_toy
 import run_all
 from background.registry import MODES
 from common.script import run_script
-from evaluation_utils import classic_ANODE_eval, full_single_evaluation, load_test_scores, signal_to_background
+from evaluation_utils import (
+    classic_ANODE_eval,
+    evaluate_run,
+    load_test_scores,
+    minimum_val_loss_model_evaluation,
+    signal_to_background,
+)
 from models.classifier import NeuralNetworkClassifier
 from models.density import load_density
 
@@ -34,7 +40,7 @@ DEFAULTS = {
 def test_every_mode_runs_and_finds_the_toy_signal(mode, toy_dir, small_configs, tmp_path, run):
     out = tmp_path / "out"
     run("run_all", "--mode", mode, "--data_dir", toy_dir, "--save_dir", out, *small_configs, *DEFAULTS[mode], "--cf_epochs", 8)
-    evaluation = full_single_evaluation(out, out, return_all=True)
+    evaluation = evaluate_run(out, out)
     assert evaluation.auc.mean() > (0.97 if mode == "supervised" else 0.55)
     assert (out / "result_SIC.png").exists()
     X = np.load(out / "X_test.npy")
@@ -45,9 +51,13 @@ def test_every_mode_runs_and_finds_the_toy_signal(mode, toy_dir, small_configs, 
     if mode == "ANODE":
         assert preds.shape == (1, 1, len(X))
         assert (preds >= 0).all()
-        assert len(X) == 1500
-        assert classic_ANODE_eval(out, return_all=True).auc == evaluation.auc
+        assert len(X) == len(np.load(out / "sig_labels.npy")) == 1500
+        (grid,), (rejection,), (sic,), (tprs,), (fprs,) = classic_ANODE_eval(out, suppress_show=True, return_all=True)
+        assert np.trapezoid(fprs[0, 0], tprs[0, 0]) == pytest.approx(1 - evaluation.auc[0], abs=2e-3)
+        np.testing.assert_allclose(sic, grid * np.sqrt(rejection), rtol=0.02)
         return
+    found = minimum_val_loss_model_evaluation(out, out, extra_signal=mode != "supervised")
+    np.testing.assert_allclose(found if mode == "supervised" else found[0], preds, atol=1e-6)
     assert preds.shape == (2, 1, len(X))
     assert np.load(out / "loss_matris.npy").shape == np.load(out / "val_loss_matris.npy").shape == (2, 8)
     for name in ("train", "validation", "test"):
