@@ -71,6 +71,7 @@ class Options(ResumableOptions):
 
 def main(options: Options) -> None:
     """Check what can be checked at once, then do those stages of the mode that are not up to date, and evaluate."""
+    from workflow.checks import check_results_are_of
     from workflow.evaluation import evaluation_stage
     from workflow.plan import describe, do_steps
     from workflow.records import locked
@@ -79,6 +80,8 @@ def main(options: Options) -> None:
     save_dir = options.save_dir or Path(f"{options.arrays.mode}_results")
     options = in_folder(options, save_dir)
     steps = plan(options)
+    if not options.force:
+        check_results_are_of(options.arrays.data_dir, [step.stage for step in steps if not step.is_skipped])
     if options.dry_run:
         check(options)
         sys.stdout.write(describe(steps, force=options.force, resume=options.resume))

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+FEATURES_FILE = Path("events_anomalydetection_v2.features.h5")
 EXTRA_BKG_FILE = Path("events_anomalydetection_qcd_extra_inneronly_features.h5")
 
 
@@ -35,16 +36,17 @@ class Options(RegionOptions, StageOptions):
     """Options of stage 1."""
 
     features_file: Path = option(
-        Path("events_anomalydetection_v2.features.h5"),
+        FEATURES_FILE,
         "background and signal events in the LHC Olympics layout (Zenodo record 4536377)",
         metavar="FILE",
         recorded=False,
     )
-    extra_bkg_file: Path = option(
-        EXTRA_BKG_FILE,
-        "extra signal-region background (Zenodo record 5759087); with none, or where the default is absent, half of the SR background "
+    extra_bkg_file: Path | None = option(
+        None,
+        "extra signal-region background of the same simulation (Zenodo record 5759087); with none, half of the SR background "
         "itself is set aside instead",
         metavar="FILE",
+        default_text=f"{EXTRA_BKG_FILE}, if it is there, of the default features file; none of any other",
         recorded=False,
     )
     outdir: Path = option(Path("separated_data"), "folder for the separated .npy files", metavar="DIR", recorded=False)
@@ -75,9 +77,7 @@ def stage(options: Options) -> Stage:
     from workflow.stage import Stage
 
     features = (*BASELINE, "deltaR_JJ") if options.add_deltaR else BASELINE
-    extra_file = options.extra_bkg_file
-    if extra_file == Path("none") or (extra_file == EXTRA_BKG_FILE and not extra_file.exists()):
-        extra_file = None
+    extra_file = _extra_file(options)
 
     def inputs() -> list[Path]:
         files = [path for path in (options.features_file, extra_file) if path is not None]
@@ -102,6 +102,20 @@ def stage(options: Options) -> Stage:
         return {"signal_to_background": s_over_b}
 
     return Stage("separation", options.outdir, options, inputs, patterns(SEPARATED_FILES), work)
+
+
+def _extra_file(options: Options) -> Path | None:
+    """The extra background that goes with the features file, if any."""
+    if options.extra_bkg_file is not None:
+        return None if options.extra_bkg_file == Path("none") else options.extra_bkg_file
+    if not EXTRA_BKG_FILE.exists():
+        return None
+    if options.features_file == FEATURES_FILE:
+        return EXTRA_BKG_FILE
+    logger.warning(
+        "%s is not used: it belongs to %s; name it with --extra_bkg_file if it is wanted", EXTRA_BKG_FILE, FEATURES_FILE
+    )
+    return None
 
 
 if __name__ == "__main__":

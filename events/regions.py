@@ -15,7 +15,7 @@ from common.seeds import make_rng
 from events.columns import FILE as COLUMNS_FILE
 from events.columns import Columns
 from events.options import EventOptions
-from events.view import Events, load_events, n_features_in
+from events.view import Events, load_events, n_features_in, where_masses_are
 
 logger = logging.getLogger(__name__)
 
@@ -123,7 +123,8 @@ class EventSource:
             halves = np.array_split(self.rng("halving the signal region").permutation(len(pooled)), 2)
             train, val = (self._in_signal_region(pooled[rows]) for rows in halves)
         if len(train) == 0 or len(val) == 0:
-            raise InputError(f"{self.data_dir}: the signal region of {self._window} is empty")
+            where = where_masses_are(self._load(SIGNAL_REGION[:1]).m, self.sr_range)
+            raise InputError(f"{self.data_dir}: the signal region of {self._window} is empty; {where}")
         return train, val
 
     def extra_background(self) -> Events:
@@ -232,7 +233,8 @@ class EventSource:
             raise InputError(f"{self._path(absent[0])}: no such file, but {why}")
         events = self._in_signal_region(self._load(names))
         if len(events) == 0:
-            raise InputError(f"{self._path(names[0])}: holds no event in the signal region, but {why}")
+            where = where_masses_are(self._load(names).m, self.sr_range)
+            raise InputError(f"{self._path(names[0])}: holds no event in the signal region of {self._window}, but {why}; {where}")
         return events
 
     def _pair(self, names: Sequence[str], region: str) -> tuple[Events, Events]:

@@ -15,6 +15,7 @@ from common.seeds import make_rng
 from events.features import BASELINE
 from events.lhco import read_lhco_file
 from events.regions import SIDEBAND, SIGNAL_REGION
+from events.view import where_masses_are
 
 logger = logging.getLogger(__name__)
 
@@ -117,7 +118,8 @@ def separate(
         background_in, extra_background = _cut(background_in, round(DATA_SHARE_WITHOUT_EXTRA * len(background_in)))
     for region, rows in (("signal region", background_in), ("sideband", background_out)):
         if len(rows) == 0:
-            raise InputError(f"no background event in the {region} of {sr_range[0]} < m_JJ < {sr_range[1]} TeV")
+            where = where_masses_are(m_jj, sr_range)
+            raise InputError(f"no background event in the {region} of {sr_range[0]:g} < m_JJ < {sr_range[1]:g} TeV; {where}")
 
     if s_over_b < 0:
         n_injected = round(PAPER_SIGNAL * n_background / PAPER_BACKGROUND)

@@ -109,7 +109,7 @@ def wait_for(path: Path, seconds: float = 60) -> None:
 
 
 def contents(folder: Path) -> dict[str, bytes | dict]:
-    """Every file below the folder with its bytes; of STAGE.json all but times and command."""
+    """Every file below the folder with its bytes; of STAGE.json all but times, command and folders."""
     found: dict[str, bytes | dict] = {}
     for path in sorted(folder.rglob("*")):
         if path.is_file():
@@ -118,6 +118,6 @@ def contents(folder: Path) -> dict[str, bytes | dict]:
             if path.name == "STAGE.json":
                 records = json.loads(found[name])
                 found[name] = {
-                    key: {**record, **dict.fromkeys(("start", "end", "command", "resumed"))} for key, record in records.items()
+                    key: {**record, **dict.fromkeys(("start", "end", "command", "resumed", "read_from"))} for key, record in records.items()
                 }
     return found

@@ -12,6 +12,8 @@ from common.errors import InputError
 from common.files import missing_files
 from evaluation.curves import MIN_BACKGROUND
 from events.regions import EventSource
+from workflow.records import fingerprints, read_records
+from workflow.stage import Stage
 
 
 def check_there(folder: Path, names: Sequence[str]) -> None:
@@ -23,6 +25,27 @@ def check_there(folder: Path, names: Sequence[str]) -> None:
     """
     if absent := missing_files(folder, names):
         raise InputError(f"{folder / absent[0]}.npy: no such file, the stage that writes it cannot be skipped")
+
+
+def check_results_are_of(data_dir: Path, stages: Sequence[Stage]) -> None:
+    """Refuse to replace finished results of other events, as far as STAGE.json says. Those of this folder may have changed.
+
+    Raises
+    ------
+    InputError
+    """
+    for stage in stages:
+        record = read_records(stage.folder).get(stage.name)
+        if record is None or "read_from" not in record or str(data_dir.resolve()) in record["read_from"]:
+            continue
+        events = [path for path in stage.inputs() if path.resolve().parent == data_dir.resolve() and path.is_file()]
+        wanted = fingerprints(events, stage.folder)
+        if wanted and any(record["inputs"].get(name) != kept for name, kept in wanted.items()):
+            others = ", ".join(record["read_from"])
+            raise InputError(
+                f"{stage.folder}: holds finished results of the events in {others}; those in {data_dir.resolve()} are others: "
+                "another --save_dir keeps both, --force replaces them"
+            )
 
 
 def check_events(mode: Mode, options: ArraysOptions, *, density_is_trained: bool) -> None:

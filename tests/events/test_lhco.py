@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pandas as pd
 import pytest
 from toys import ROOT, frame
 
+import run_data_preparation_LHCORD
 from common.errors import InputError
 from common.files import save_array
 from common.seeds import make_rng
@@ -126,6 +128,30 @@ def test_delta_r():
     features = features_from_jets(1000 * np.array(jets), (*BASELINE, "deltaR_JJ"))
     np.testing.assert_allclose(features[:, -1], [np.pi, 2 * np.pi - 6, 2.5], atol=1e-12)
     np.testing.assert_array_equal(features[:, :-1], features_from_jets(1000 * np.array(jets)))
+
+
+def test_the_default_extra_background_goes_with_the_default_file_only(tmp_path, run, monkeypatch, caplog):
+    """A file of this name that happens to lie in the folder belongs to another simulation."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(SAMPLE.parent / "extra_inneronly.features.h5", run_data_preparation_LHCORD.EXTRA_BKG_FILE)
+    run("run_data_preparation_LHCORD", "--features_file", SAMPLE, "--outdir", "without", "--S_over_B", "0.02")
+    assert "it belongs to events_anomalydetection_v2.features.h5" in caplog.text
+    run(
+        "run_data_preparation_LHCORD",
+        "--features_file",
+        SAMPLE,
+        "--extra_bkg_file",
+        "none",
+        "--outdir",
+        "none",
+        "--S_over_B",
+        "0.02",
+    )
+    for path in Path("none").glob("*.npy"):
+        assert path.read_bytes() == (Path("without") / path.name).read_bytes()
+    shutil.copy(SAMPLE, run_data_preparation_LHCORD.FEATURES_FILE)
+    run("run_data_preparation_LHCORD", "--outdir", "default", "--S_over_B", "0.02")
+    assert len(np.load("default/innerdata_extrabkg_train.npy")) != len(np.load("none/innerdata_extrabkg_train.npy"))
 
 
 def test_script_writes_all_files_and_the_spectrum(tmp_path, run):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -357,6 +358,16 @@ def test_stage_1_signal_region_without_events(fails, tmp_path):
         "run_data_preparation_LHCORD", "--features_file", sample, "--SR_min", 50, "--SR_max", 60, "--outdir", tmp_path / "out"
     )
     assert "no background event in the signal region" in line
+
+
+def test_masses_in_gev_among_windows_in_tev_are_named(fails, toy_dir, tmp_path):
+    shutil.copytree(toy_dir, tmp_path / "gev")
+    for path in (tmp_path / "gev").glob("*.npy"):
+        events = np.load(path)
+        np.save(path, np.column_stack([1000 * events[:, 0], events[:, 1:]]))
+    line = fails("run_all", mode="CWoLa", data_dir=tmp_path / "gev", save_dir=tmp_path / "out")
+    assert "GeV, where the window of 3.3 to 3.7 is in TeV?" in line
+    assert "m_JJ goes from 3" in line
 
 
 def test_stage_1_extra_background_elsewhere(fails, tmp_path):

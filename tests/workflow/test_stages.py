@@ -368,3 +368,20 @@ def test_an_input_that_changes_meanwhile_is_noticed(tmp_path):
     with pytest.raises(InputError, match=r"input\.npy: was changed while test ran"):
         perform(Stage("test", tmp_path / "out", StageOptions(), lambda: [source], (), work), resume=False)
     assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_finished_results_of_other_events_are_not_replaced(toy_copy, small_configs, tmp_path, run, fails):
+    """As published, --data_dir elsewhere and the same mode would overwrite them; events that changed where they are may be."""
+    other = tmp_path / "other"
+    shutil.copytree(toy_copy, other)
+    events = np.load(other / "innerdata_train.npy")
+    np.save(other / "innerdata_train.npy", events[:-3])
+    flags = {"mode": "CWoLa", "save_dir": tmp_path / "out"}
+    run("run_all", *small_configs, **flags, data_dir=toy_copy)
+    before = contents(tmp_path / "out")
+    line = fails("run_all", *small_configs, **flags, data_dir=other)
+    assert f"holds finished results of the events in {toy_copy}; those in {other} are others" in line
+    assert contents(tmp_path / "out") == before
+    run("run_all", *small_configs, "--force", **flags, data_dir=other)
+    shutil.copy(toy_copy / "innerdata_train.npy", other)
+    run("run_all", *small_configs, **flags, data_dir=other)
