@@ -42,6 +42,7 @@ def stage(options: Options) -> Stage:
     """Stage 2 with these options."""
     from background.densities import density_name, train_density
     from common.contract import patterns
+    from events.quality import warn_of_spikes
     from events.regions import SIDEBAND, SIGNAL_REGION, EventSource
     from models.density import DENSITY_FILES
     from models.training.checkpoints import CHECKPOINT, Checkpoint
@@ -55,6 +56,7 @@ def stage(options: Options) -> Stage:
         source = EventSource(options)  # read anew in every stage, so that the memory is free for the next one
         split = {"separate_val_set": options.separate_val_set}
         events = source.signal_region(**split) if options.inner_model else source.sideband()
+        warn_of_spikes(events[0].x, source.columns.names)
         trained = train_density(
             options,
             source,

@@ -74,7 +74,7 @@ def main(options: Options) -> None:
     from workflow.checks import check_results_are_of
     from workflow.evaluation import evaluation_stage
     from workflow.plan import describe, do_steps
-    from workflow.records import locked
+    from workflow.records import locked, read_records
     from workflow.stage import perform, recover
 
     save_dir = options.save_dir or Path(f"{options.arrays.mode}_results")
@@ -91,6 +91,10 @@ def main(options: Options) -> None:
         check(options)
         do_steps(steps, force=options.force, resume=options.resume)
         perform(evaluation_stage(save_dir, options.arrays.mode), resume=False)
+        folders = dict.fromkeys(step.stage.folder for step in steps)
+        for name, record in (item for folder in folders for item in read_records(folder).items()):
+            for text in record.get("warnings", []):
+                logger.warning("once more, of %s: %s", name, text)
 
 
 def in_folder(options: Options, save_dir: Path) -> Options:

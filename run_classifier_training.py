@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 NAME = "my_classifier"
+SUSPICIOUS_LOSS = 0.6  # nats; 10 % of signal that is told from all background would give 0.64
 SMALLEST_SPREAD = 1e-3  # of the scores of a network that is alive; one that has merely learned nothing has more than 0.01
 
 
@@ -155,6 +156,9 @@ def _train(options: Options, hyperparameters: dict[str, Any], arrays: Classifier
         figure = figures.loss_curves({"training": train, "validation": val}, "cross-entropy per event (nats)")
         save(figure, folder / f"classifier_losses_run_{run}.png")
     lowest = np.nanmin(losses["val_loss_matris"], axis=1)
+    if options.mode != "supervised" and lowest.mean() < SUSPICIOUS_LOSS:
+        text = "classifiers: a validation loss of %.3f nats is far below ln 2 = 0.693: data and background differ by more than a signal"
+        logger.warning(text, lowest.mean())
     text = "classifiers (%d): lowest validation loss %.4f nats on average, %.4f to %.4f"
     logger.info(text, len(lowest), lowest.mean(), lowest.min(), lowest.max())
     results = {"lowest_validation_losses": lowest.tolist(), "epochs": np.isfinite(losses["val_loss_matris"]).sum(axis=1).tolist()}

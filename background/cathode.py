@@ -49,7 +49,10 @@ class Cathode(ClassifierMode):
     def samples(self, source: EventSource, options: ArraysOptions, train: Events) -> Events:
         """Background events of the signal region."""
         if options.external_samples:
-            return load_external_samples(options.external_samples, source.n_features, source.sr_range)
+            samples = load_external_samples(options.external_samples, source.n_features, source.sr_range)
+            reach = train.x.min(axis=0), train.x.max(axis=0)
+            warn_of_extrapolation(samples.x, reach, source.columns.names, "the data's range (in another unit?)")
+            return samples
         (density,) = load_densities(options, source, *self.densities, no_gpu=no_gpu(options.device))
         rng, bandwidth = source.rng("samples"), options.KDE_bandwidth if options.realistic_conditional else None
         m = sample_masses(train.m, options.n_samples, source.sr_range, bandwidth, rng)

@@ -66,12 +66,17 @@ def sample_finite(density: FeatureDensity, m: np.ndarray, rng: np.random.Generat
     return features
 
 
-def warn_of_extrapolation(features: np.ndarray, training_range: tuple[np.ndarray, np.ndarray], names: Sequence[str]) -> None:
+def warn_of_extrapolation(
+    features: np.ndarray,
+    training_range: tuple[np.ndarray, np.ndarray],
+    names: Sequence[str],
+    whose: str = "the training range",
+) -> None:
     """Warn where more than 1 % of the sampled features [n, d] lie outside the range of the training events."""
     low, high = training_range
     outside = ((features < low) | (features > high)).mean(axis=0)
     for k in np.flatnonzero(outside > MAX_SHARE_OUTSIDE):
-        logger.warning("%.1f %% of the sampled events lie outside the training range of %s", 100 * outside[k], names[k])
+        logger.warning("%.1f %% of the sampled events lie outside %s of %s", 100 * outside[k], whose, names[k])
 
 
 def load_external_samples(paths: Sequence[Path], n_features: int, sr_range: tuple[float, float]) -> Events:

@@ -108,6 +108,9 @@ def wait_for(path: Path, seconds: float = 60) -> None:
         time.sleep(0.002)
 
 
+INCIDENTAL = ("start", "end", "command", "resumed", "read_from")  # parts of a record that do not belong to the result
+
+
 def contents(folder: Path) -> dict[str, bytes | dict]:
     """Every file below the folder with its bytes; of STAGE.json all but times, command and folders."""
     found: dict[str, bytes | dict] = {}
@@ -117,7 +120,5 @@ def contents(folder: Path) -> dict[str, bytes | dict]:
             found[name] = path.read_bytes()
             if path.name == "STAGE.json":
                 records = json.loads(found[name])
-                found[name] = {
-                    key: {**record, **dict.fromkeys(("start", "end", "command", "resumed", "read_from"))} for key, record in records.items()
-                }
+                found[name] = {key: {**record, **dict.fromkeys(INCIDENTAL)} for key, record in records.items()}
     return found

@@ -21,6 +21,7 @@ from common.errors import InputError, MachineError
 from common.files import load_json, save_json
 from common.options import StageOptions
 from common.processes import usable_cores
+from common.remarks import collected_warnings
 from models.training.checkpoints import CHECKPOINT
 from workflow.records import (
     RECORD,
@@ -184,7 +185,8 @@ def perform(stage: Stage, *, resume: bool) -> None:
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir()
             save_json(folder / PLAN, begun)
-        results = dict(stage.work(folder))
+        with collected_warnings() as warnings:
+            results = dict(stage.work(folder))
         for path, state in states.items():
             if _state(path) != state:
                 raise InputError(f"{path}: was changed while {stage.name} ran")
@@ -194,7 +196,7 @@ def perform(stage: Stage, *, resume: bool) -> None:
             "outputs": fingerprints(written, folder),
             "output_patterns": list(stage.output_patterns),
         }
-        record |= {"results": results, "environment": environment(), "end": now()}
+        record |= {"results": results, "warnings": warnings, "environment": environment(), "end": now()}
     except BaseException:
         if not any(folder.rglob(CHECKPOINT)):
             shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,43 @@
+"""Features that a density estimator cannot describe: spikes, boundaries, few values."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+import numpy as np
+
+logger = logging.getLogger(__name__)
+
+LARGEST_SHARE = 0.01  # of the events that may have one and the same value
+FEWEST_VALUES = 100  # of a feature that is not discrete
+
+
+def warn_of_spikes(X: np.ndarray, names: Sequence[str]) -> None:
+    """Name the features among X [n, d] that no continuous density describes: one warning for each, with what is wrong and its share."""
+    for name, values in zip(names, X.T, strict=True):
+        if fault := spike(values):
+            logger.warning("the feature %s cannot be described by a density: %s", name, fault)
+
+
+def spike(values: np.ndarray) -> str:
+    """What is wrong with the values [n] of a feature; empty where nothing is.
+
+    Examples
+    --------
+    >>> spike(np.append(np.linspace(0, 1, 960), np.zeros(40)))
+    '4.1 % of the events have the value 0, which is the lowest: they lie on the boundary and are cut'
+    >>> spike(np.tile([1.0, 2.0, 3.0], 400))
+    'it has only 3 different values'
+    """
+    distinct, counts = np.unique(values, return_counts=True)
+    if len(distinct) < min(FEWEST_VALUES, len(values) / 10):
+        return f"it has only {len(distinct)} different values"
+    commonest = int(np.argmax(counts))
+    share = counts[commonest] / len(values)
+    if share <= LARGEST_SHARE:
+        return ""
+    text = f"{100 * share:.1f} % of the events have the value {distinct[commonest]:g}"
+    if commonest in (0, len(distinct) - 1):
+        text += f", which is the {'lowest' if commonest == 0 else 'highest'}: they lie on the boundary and are cut"
+    return text
