@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -13,6 +14,8 @@ from background.weights import balanced
 from common.errors import InputError
 from events.regions import SIDEBAND, EventSource
 from events.view import Events
+
+logger = logging.getLogger(__name__)
 
 
 class CWoLa(ClassifierMode):
@@ -38,7 +41,10 @@ class CWoLa(ClassifierMode):
     def build(self, source: EventSource, options: ArraysOptions) -> Iterator[ClassifierArrays]:
         data = source.signal_region(separate_val_set=options.separate_val_set)
         rng = source.rng("sharing out the background")
-        strips = share_out(source.strips(), *map(len, data), options.oversampling, rng)
+        strips = source.strips()
+        logger.info("CWoLa: %d events in the lower strip, %d in the upper", (strips.m < np.mean(source.sr_range)).sum(),
+                    (strips.m > np.mean(source.sr_range)).sum())  # fmt: skip
+        strips = share_out(strips, *map(len, data), options.oversampling, rng)
         yield mix(data, strips, source, options, without_strips=True)
 
     def weights(self, events: Events, target: np.ndarray, options: LearningOptions) -> np.ndarray:

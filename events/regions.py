@@ -177,7 +177,6 @@ class EventSource:
             raise InputError(
                 f"{self.data_dir}: no sideband event from {empty} TeV, CWoLa needs both strips next to the signal region"
             )
-        logger.info("CWoLa: %d events in the lower strip, %d in the upper", len(lower), len(upper))
         return Events.joined(lower, upper)
 
     @property
