@@ -102,10 +102,11 @@ class ExtStandardScaler(StandardScaler):
 
 
 class ExtPipeline(Pipeline):
-    """A scikit-learn Pipeline of scalers, and perhaps a density estimator at its end, that carries the Jacobian through.
+    """A scikit-learn Pipeline of scalers and flows, perhaps with a density estimator or a classifier at its end, that knows m.
 
-    `predict_log_proba` is a density of the features that go in, and `sample` returns such features. The condition m is handed to every
-    step that has a use for it, whether scikit-learn's metadata routing is on or off.
+    The condition m is handed to every step that has a use for it, whether scikit-learn's metadata routing is on or off. The Jacobian is
+    carried through: with a density at the end, `predict_log_proba` is that of the features that go in, and `sample` returns such
+    features.
 
     Examples
     --------
@@ -122,9 +123,15 @@ class ExtPipeline(Pipeline):
         m_val: np.ndarray | None = None,
         **fit_params: Any,
     ) -> ExtPipeline:
-        """Fit every step to what the steps before it make of X [n, d]; validation events pass through the same steps."""
+        """Fit every step to what the steps before it make of X [n, d]; validation events pass through the same steps.
+
+        Parameters
+        ----------
+        fit_params
+            For the last step: the classes y of a classifier, for example.
+        """
         for step in self._scalers():
-            step.fit(X)
+            step.fit(X, m) if _takes_m(step.fit) else step.fit(X)
             X, X_val = (None if a is None else _call(step, "transform", a, c) for a, c in ((X, m), (X_val, m_val)))
         last = self.steps[-1][1]
         further = {"m": m, "X_val": X_val, "m_val": m_val} if _takes_m(last.fit) else {}
@@ -170,8 +177,15 @@ class ExtPipeline(Pipeline):
             X = _call(step, "transform", X, m)
         return total + _call(self.steps[-1][1], "predict_log_proba", X, m)
 
+    def predict(self, X: np.ndarray, m: np.ndarray | None = None) -> np.ndarray:
+        """What the last step predicts of every event [n]: of a classifier of this project the class-1 probability."""
+        return _call(self.steps[-1][1], "predict", self._scaled(X, m), m)
+
     def predict_proba(self, X: np.ndarray, m: np.ndarray | None = None) -> np.ndarray:
-        """The density p(x|m) of every event [n]."""
+        """The density p(x|m) of every event [n]; with a classifier at the end, its class probabilities [n, 2]."""
+        last = self.steps[-1][1]
+        if not hasattr(last, "sample"):
+            return _call(last, "predict_proba", self._scaled(X, m), m)
         return np.exp(self.predict_log_proba(X, m))
 
     def score_samples(self, X: np.ndarray, m: np.ndarray | None = None) -> np.ndarray:
@@ -189,6 +203,12 @@ class ExtPipeline(Pipeline):
         for step in reversed(self._scalers()):
             Z = _call(step, "inverse_transform", Z, m)
         return Z
+
+    def _scaled(self, X: np.ndarray, m: np.ndarray | None) -> np.ndarray:
+        """X as the last step sees it."""
+        for step in self._scalers():
+            X = _call(step, "transform", X, m)
+        return X
 
     def _scalers(self) -> list[Any]:
         """All steps but the last."""

@@ -10,7 +10,9 @@ from scipy.integrate import trapezoid
 from scipy.stats import kstest
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
 
 from common.errors import InputError
@@ -39,9 +41,6 @@ class FlowGivenItsFirstFeature(ConditionalNormalizingFlow):
 
 
 EXPECTED_FAILURES = {
-    "FlowGivenItsFirstFeature": {
-        "check_pipeline_consistency": "with metadata routing on, a pipeline refuses the sample_weight that this check gives to score",
-    },
     "NeuralNetworkClassifier": {
         "check_classifiers_train": "predict is the class-1 probability, not a class",
         "check_supervised_y_2d": "a column of y is accepted without a warning",
@@ -90,7 +89,7 @@ def test_parameters_are_only_stored():
 
 
 def test_one_pipeline_from_features_to_scores():
-    """scikit-learn's own pipeline routes m to the flow; the result is that of the steps by hand."""
+    """The project's pipeline hands m to the flow, and scikit-learn's own does where that is switched on: as the steps by hand."""
     X, m = events()
     y = (X[:, 0] > 1).astype(int)
     outer = make_ext_pipeline(LogitScaler(epsilon=0.01), ExtStandardScaler()).fit(X)
@@ -98,13 +97,25 @@ def test_one_pipeline_from_features_to_scores():
     Z = flow.transform(outer.transform(X), m)
     latent_scaler = ExtStandardScaler().fit(Z)
     classifier = NeuralNetworkClassifier(**NETWORK).fit(latent_scaler.transform(Z), y)
-    predictor = make_pipeline(outer, flow, latent_scaler, classifier)
-    np.testing.assert_array_equal(predictor.predict(X, m=m), classifier.predict(latent_scaler.transform(Z)))
-    nested = make_pipeline(make_ext_pipeline(outer, flow), latent_scaler, classifier)
-    np.testing.assert_array_equal(nested.predict(X, m=m), predictor.predict(X, m=m))
-    assert sklearn.get_config()["enable_metadata_routing"]
-    ensemble = make_pipeline(outer, EnsembleModel([flow]))
-    np.testing.assert_allclose(ensemble.predict_proba(X, m=m), flow.predict_proba(outer.transform(X), m))
+    expected = classifier.predict(latent_scaler.transform(Z))
+    predictor = make_ext_pipeline(outer, flow, latent_scaler, classifier)
+    np.testing.assert_array_equal(predictor.predict(X, m=m), expected)
+    np.testing.assert_array_equal(predictor.predict_proba(X, m=m)[:, 1], expected)
+    nested = make_ext_pipeline(make_ext_pipeline(outer, flow), latent_scaler, classifier)
+    np.testing.assert_array_equal(nested.predict(X, m=m), expected)
+    with sklearn.config_context(enable_metadata_routing=True):
+        np.testing.assert_array_equal(make_pipeline(outer, flow, latent_scaler, classifier).predict(X, m=m), expected)
+        ensemble = make_pipeline(outer, EnsembleModel([flow]))
+        np.testing.assert_allclose(ensemble.predict_proba(X, m=m), flow.predict_proba(outer.transform(X), m))
+
+
+def test_importing_leaves_scikit_learn_as_it_was():
+    """A user's own pipeline still hands weights to a step by its prefix, which metadata routing forbids."""
+    assert not sklearn.get_config()["enable_metadata_routing"]
+    X, _ = events(200)
+    y, weight = (X[:, 0] > 1).astype(int), np.ones(200)
+    fitted = make_pipeline(StandardScaler(), LogisticRegression()).fit(X, y, logisticregression__sample_weight=weight)
+    assert fitted.score(X, y) > 0.5
 
 
 def test_a_pipeline_can_be_fitted_as_a_whole():
@@ -112,9 +123,12 @@ def test_a_pipeline_can_be_fitted_as_a_whole():
     X, m = events()
     y = (X[:, 0] > 1).astype(int)
     flow, classifier = ConditionalNormalizingFlow(**FLOW), NeuralNetworkClassifier(**NETWORK)
-    predictor = make_pipeline(make_ext_pipeline(ExtStandardScaler(), flow), ExtStandardScaler(), classifier).fit(X, y, m=m)
-    by_hand = make_pipeline(ExtStandardScaler(), flow, ExtStandardScaler(), classifier).fit(X, y, m=m)
-    np.testing.assert_allclose(predictor.predict(X, m=m), by_hand.predict(X, m=m))
+    predictor = make_ext_pipeline(make_ext_pipeline(ExtStandardScaler(), flow), ExtStandardScaler(), classifier).fit(X, m, y=y)
+    flat = make_ext_pipeline(ExtStandardScaler(), clone(flow), ExtStandardScaler(), clone(classifier)).fit(X, m, y=y)
+    np.testing.assert_allclose(predictor.predict(X, m=m), flat.predict(X, m=m))
+    with sklearn.config_context(enable_metadata_routing=True):
+        steps = make_pipeline(ExtStandardScaler(), clone(flow), ExtStandardScaler(), clone(classifier)).fit(X, y, m=m)
+        np.testing.assert_allclose(steps.predict(X, m=m), flat.predict(X, m=m))
 
 
 def test_what_cannot_be_fitted_says_so():
