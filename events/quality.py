@@ -41,3 +41,15 @@ def spike(values: np.ndarray) -> str:
     if commonest in (0, len(distinct) - 1):
         text += f", which is the {'lowest' if commonest == 0 else 'highest'}: they lie on the boundary and are cut"
     return text
+
+
+def n_shared(first: np.ndarray, second: np.ndarray) -> int:
+    """How many events of the first array [n, k] are in the second one, too, with all their values.
+
+    Examples
+    --------
+    >>> n_shared(np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([[3.0, 4.0], [2.0, 1.0]]))
+    1
+    """
+    rows = [np.ascontiguousarray(a, dtype=np.float64).view([("", np.float64)] * a.shape[1])[:, 0] for a in (first, second)]
+    return int(np.isin(*rows).sum())

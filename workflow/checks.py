@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
+
+import numpy as np
 
 from background.densities import stored_density
 from background.mode import Mode
@@ -11,9 +14,13 @@ from background.options import ArraysOptions
 from common.errors import InputError
 from common.files import missing_files
 from evaluation.curves import MIN_BACKGROUND
-from events.regions import EventSource
+from events.quality import n_shared
+from events.regions import SIGNAL_REGION, TEST_FILES, EventSource
+from events.view import load_events
 from workflow.records import fingerprints, read_records
 from workflow.stage import Stage
+
+logger = logging.getLogger(__name__)
 
 
 def check_there(folder: Path, names: Sequence[str]) -> None:
@@ -69,6 +76,15 @@ def check_events(mode: Mode, options: ArraysOptions, *, density_is_trained: bool
             f"a SIC needs signal and at least {MIN_BACKGROUND} background events"
         )
     mode.check(source, options)
+    folder = Path(options.data_dir)  # files as they are: a shift adds other masses to each
+    learned, tested = (
+        [load_events(path) for name in names if (path := folder / f"{name}.npy").is_file()]
+        for names in (SIGNAL_REGION, TEST_FILES)
+    )
+    if learned and (n := sum(n_shared(events, np.concatenate(learned)) for events in tested)):
+        logger.warning(
+            "%s: %d of the test events are among those to be learned from: efficiencies will be too good", options.data_dir, n
+        )
     if not options.no_extra_signal:
         source.extra_signal()
     for region in mode.densities_for(options):

@@ -121,6 +121,12 @@ def test_the_seed_chooses_the_signal_events():
     assert chosen[0] == chosen[1] != chosen[2]
 
 
+def test_of_two_jets_of_equal_mass_the_harder_one_is_j1():
+    """Decided by the order in the file, whose j1 has the larger p_T."""
+    jets = np.array([[1300.0, 0, 0, 150, 1.0, 0.25, -1300.0, 0, 0, 150, 1.0, 0.75]])
+    assert features_from_jets(jets)[0, 1:] == pytest.approx([0.15, 0, 0.25, 0.75], rel=1e-4)
+
+
 def test_delta_r():
     """Back to back in azimuth at the same pseudorapidity: π; across the edge of the azimuth: the short way; in η: its difference."""
     angles = [((1.0, 0.0), (1.0, np.pi)), ((0.0, 3.0), (0.0, -3.0)), ((-1.0, 0.5), (1.5, 0.5))]
