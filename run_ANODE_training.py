@@ -79,7 +79,7 @@ def stage(options: Options) -> Stage:
         tuple(pattern.replace("NAME", glob.escape(name)) for pattern in patterns(DENSITY_FILES)),
         work,
         hyperparameters=DENSITIES.hyperparameters(options.model, options.config_file),
-        unused=("closure",),
+        unused=("closure",) if options.inner_model else ("closure", "separate_val_set"),
         must_match=("model", "datashift", "random_shift", "inner_model", "no_logit", "SR_min", "SR_max"),
     )
 
@@ -138,7 +138,7 @@ def closure_stage(options: Options) -> Stage:
         tuple(pattern.replace("NAME", glob.escape(name)) for pattern in patterns(CLOSURE_FILES)),
         work,
         hyperparameters=DENSITIES.hyperparameters(options.model, options.config_file),
-        unused=("inner_model",),
+        unused=("inner_model", "separate_val_set"),
     )
 
 

@@ -63,7 +63,7 @@ class Options(ResumableOptions):
         False, "use the classifier arrays that are in --save_dir already; no density estimator is needed then"
     )
     cf_skip_train: bool = option(False, "use the scores that are in --save_dir already: only evaluate")
-    force: bool = option(False, "redo every stage, also those that are up to date")
+    force: bool = option(False, "redo every stage, also those that are up to date, and replace results of other events")
     dry_run: bool = option(
         False, "only say what every stage would read and write, and whether it is up to date or why not", recorded=False
     )

@@ -122,7 +122,8 @@ class ClassifierArrays:
         for name, events in self.sets():
             save_arrays(folder, {f"X_{name}": events.array, f"y_{name}": events.array[:, -2]})
             counts[f"X_{name}"] = {"data": int(events.is_data.sum()), "background": int((~events.is_data).sum())}
-            logger.info("X_%s: %d data, %d background", name, *counts[f"X_{name}"].values())
+            n_data, n_background = counts[f"X_{name}"].values()
+            logger.info("X_%s: %d data%s", name, n_data, f", {n_background} that stand for background" if n_background else "")
             if name in self.all_tested:
                 counts[f"X_{name}"][OUTSIDE] = self.all_tested[name].without(Counts.of(events)).as_dict()
         self.columns.save(folder)

@@ -20,7 +20,7 @@ from common.errors import InputError
 from common.files import save_json
 from common.options import StageOptions
 from evaluation import scores as stored
-from evaluation.curves import Evaluation, evaluate_scores
+from evaluation.curves import MIN_BACKGROUND, Evaluation, evaluate_scores
 from evaluation.errors import figures_of_merit
 from evaluation.scores import EVALUATION_FILES, scored_rule
 from evaluation.sculpting import Sculpting, sculpting_of_folders
@@ -32,6 +32,8 @@ from workflow.records import check_scored, read_records
 from workflow.stage import Stage
 
 logger = logging.getLogger(__name__)
+
+FIGURE, SCULPTING_FIGURE = "result_SIC.png", "sculpting.png"
 
 
 def load_test_scores(
@@ -147,41 +149,59 @@ def sculpting_of_run(data_dir: Path, preds_dir: Path, savefig: Path | None = Non
 
 def summarise_run(run_dir: Path, figures_dir: Path, label: str) -> dict[str, Any]:
     """Draw a run's ROC, SIC and background sculpting, say in the log how well the signal was found, and return these numbers."""
-    figure = "result_SIC.png"
+    results = _summarise_sculpting(run_dir, figures_dir, label)
     scores, labels = load_test_scores(run_dir, run_dir)
     result, *averaged = evaluations = _evaluations(scores, labels)
-    merit = figures_of_merit(scores, labels)
-    show_and_save(roc_and_sic(_named(evaluations, label), draw_runs=True), figures_dir / figure, suppress_show=True)
-    tested, best = (result.n_signal, result.n_background), result.max_sic
-    logger.info("%s: AUC %.3f, tested on %d signal and %d background events", label, result.auc.mean(), *tested)
-    text = "%s: max SIC %s at ε_S = %.3f, ε_B = %.2e (median over runs: %d, statistical error of ε_B at most 20 %%, %d test background)"
-    logger.info(text, label, merit.max_sic, best.tpr, best.fpr, len(result.auc), result.n_background)
-    for fpr, sic in merit.sic_at.items():
-        logger.info("%s: SIC %s at ε_B = %g (median over runs)", label, sic, fpr)
-    results = {"max_sic": best.value, "tpr": best.tpr, "fpr": best.fpr, "auc": result.auc.tolist()}
+    show_and_save(roc_and_sic(_named(evaluations, label), draw_runs=True), figures_dir / FIGURE, suppress_show=True)
+    merit, best = figures_of_merit(scores, labels), result.max_sic
+    results |= {"max_sic": best.value, "tpr": best.tpr, "fpr": best.fpr, "auc": result.auc.tolist()}
     results |= {"merit": merit.summary(), "test_signal": result.n_signal, "test_background": result.n_background}
-    text = "%s: max SIC %.2f at ε_S = %.3f, ε_B = %.2e (score averaged over the runs, %d test background)"
-    for evaluation in averaged:
-        logger.info(text, label, *evaluation.max_sic, evaluation.n_background)
-        results["max_sic_of_averaged_score"] = evaluation.max_sic.value
+    logger.info(
+        "%s: AUC %.3f, tested on %d signal and %d background events",
+        label,
+        result.auc.mean(),
+        result.n_signal,
+        result.n_background,
+    )
+    for fpr, sic in merit.sic_at.items():
+        n_passing = round(fpr * result.n_background)
+        remark = "" if n_passing >= MIN_BACKGROUND else f", fewer than the {MIN_BACKGROUND} that a max SIC needs"
+        logger.info("%s: SIC %s at ε_B = %g (%d background events pass%s)", label, sic, fpr, n_passing, remark)
     outside = _outside(run_dir)
     if n_cut := sum(sum(counts.values()) for counts in outside.values()):
         inside = evaluate_scores(*load_test_scores(run_dir, run_dir, all_events=False)).max_sic
         results |= {"outside_the_range": outside, "max_sic_of_events_inside": inside.value}
-        text = "%s: %d test events outside the feature range count as not selected; max SIC %.2f without them, as published"
-        logger.info(text, label, n_cut, inside.value)
-    logger.info("figure: %s", run_dir / figure)
+        logger.info(
+            "%s: %d test events outside the feature range count as not selected; max SIC %.2f without them",
+            label,
+            n_cut,
+            inside.value,
+        )
+    for evaluation in averaged:
+        text = "%s: max SIC %.2f at ε_S = %.3f, ε_B = %.2e of the score averaged over the runs"
+        logger.info(text, label, *evaluation.max_sic)
+        results["max_sic_of_averaged_score"] = evaluation.max_sic.value
+    runs = f"median over {len(result.auc)} runs" if len(result.auc) > 1 else "one run"
+    text = "%s: max SIC %s at ε_S = %.3f, ε_B = %.2e (%s; statistical error of ε_B at most 20 %%, %d test background events)"
+    logger.info(text, label, merit.max_sic, best.tpr, best.fpr, runs, result.n_background)
+    logger.info("figure: %s", run_dir / FIGURE)
+    return results
+
+
+def _summarise_sculpting(run_dir: Path, figures_dir: Path, label: str) -> dict[str, Any]:
+    """Draw background sculpting where the sideband was scored, and return its numbers."""
     if not (run_dir / "preds_matris_sideband.npy").is_file():
-        return results
+        return {}
     try:
-        cuts = sculpting_of_run(run_dir, run_dir, figures_dir / "sculpting.png", label)
+        cuts = sculpting_of_run(run_dir, run_dir, figures_dir / SCULPTING_FIGURE, label)
     except InputError as error:
         logger.warning("no figure of background sculpting: %s", error)
-        return results
-    text = "%s: sculpting by the most anomalous %g %% of the background: χ²/ndf %.2f, p = %.2g (medians over runs)"
+        return {}
+    text = "%s: sculpting by the most anomalous %g %% of the background: χ²/ndf %.2f with %d bins (median over runs)"
     for cut in cuts:
-        logger.info(text, label, 100 * cut.share, cut.chi2_per_ndf, np.median(cut.p_value))
-    return results | {"sculpting_chi2_per_ndf": {f"{cut.share:g}": cut.chi2_per_ndf for cut in cuts}}
+        logger.info(text, label, 100 * cut.share, cut.chi2_per_ndf, len(cut.before))
+    logger.info("figure: %s", run_dir / SCULPTING_FIGURE)
+    return {"sculpting_chi2_per_ndf": {f"{cut.share:g}": cut.chi2_per_ndf for cut in cuts}}
 
 
 @dataclass(frozen=True, kw_only=True)
