@@ -2,7 +2,7 @@
 
     python benchmarks/closure.py --features_file pythia_dijets.features.h5 --extra_bkg_file pythia_dijets_extra_inneronly.features.h5
 
-The label-free AUC is the mean over four pseudo signal regions (`run_ANODE_training.py --closure 4`), the true one compares samples at
+The label-free AUC is the weighted mean over four pseudo signal regions (`run_ANODE_training.py --closure 4`), the true one compares samples at
 the masses of true (extra) SR background with this background. The narrow window of `windows.py`. Prints a table and the rank correlation,
 writes closure.json and closure.png beside this script.
 """
@@ -37,7 +37,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 N_REGIONS = 4
 
 
-def label_free(name: str, data: Path, folder: Path, seed: int) -> list[dict[str, Any]]:
+def label_free(name: str, data: Path, folder: Path, seed: int) -> dict[str, Any]:
     """Train the flow with a setting, and test it in the sideband."""
     setting = dict(SETTINGS[name])
     epochs = setting.pop("epochs", None)
@@ -51,7 +51,7 @@ def label_free(name: str, data: Path, folder: Path, seed: int) -> list[dict[str,
     subprocess.run(
         [sys.executable, "run_ANODE_training.py", *map(str, command)], cwd=measuring.ROOT, check=True, capture_output=True
     )
-    return json.loads((folder / "my_ANODE_model_closure.json").read_text())["regions"]
+    return json.loads((folder / "my_ANODE_model_closure.json").read_text())
 
 
 def true_auc(data: Path, folder: Path) -> tuple[float, float]:
@@ -77,12 +77,17 @@ def main() -> None:
     data, results = separate(work / f"data_narrow_0.006_{args.seed}", files, "narrow", 0.006, args.seed), {}
     for name in SETTINGS:
         folder = work / "closure" / f"{name.replace(' ', '_')}_{args.seed}"
-        regions = label_free(name, data, folder, args.seed)
-        areas, errors = (np.array([region[key] for region in regions]) for key in ("two_sample_auc", "two_sample_auc_error"))
+        closure = label_free(name, data, folder, args.seed)
+        auc, error = closure["mean_two_sample_auc"], closure["mean_two_sample_auc_error"]
         truth, truth_error = true_auc(data, folder)
-        results[name] = {"closure": float(areas.mean()), "closure_error": float(np.sqrt(np.sum(errors**2)) / len(errors)),
-                         "regions": regions, "true": truth, "true_error": truth_error}  # fmt: skip
-        sys.stderr.write(f"{name}: closure {areas.mean():.4f}, true {truth:.4f}\n")
+        results[name] = {
+            "closure": auc,
+            "closure_error": error,
+            "regions": closure["regions"],
+            "true": truth,
+            "true_error": truth_error,
+        }
+        sys.stderr.write(f"{name}: closure {auc:.4f}, true {truth:.4f}\n")
     by_truth = sorted(results.items(), key=lambda item: item[1]["true"])
     best = by_truth[0][1]["true"]
     near = [result for _, result in by_truth if result["true"] < best + 0.01]
