@@ -2,9 +2,9 @@
 
     python benchmarks/closure.py --features_file pythia_dijets.features.h5 --extra_bkg_file pythia_dijets_extra_inneronly.features.h5
 
-The label-free AUC is the weighted mean over four pseudo signal regions (`run_ANODE_training.py --closure 4`), the true one compares samples at
-the masses of true (extra) SR background with this background. The narrow window of `windows.py`. Prints a table and the rank correlation,
-writes closure.json and closure.png beside this script.
+The label-free AUC is the weighted mean over four pseudo signal regions (`run_ANODE_training.py --closure 4`); the true one compares
+samples at the masses of true (extra) SR background with this background. The narrow window of `windows.py`. Prints a table and the rank
+correlation, writes closure.json and closure.png beside this script.
 """
 
 from __future__ import annotations
