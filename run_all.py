@@ -107,7 +107,10 @@ def in_folder(options: Options, save_dir: Path) -> Options:
         wanted = given if given is not None else options.seed if options.seed is not None else recorded_seed(save_dir, *names)
         return seed if wanted is None else wanted
 
-    weighted = options.classifiers.use_class_weights or _is_oversampled(options.arrays)
+    weighted = options.classifiers.use_class_weights
+    if not weighted and _is_oversampled(options.arrays):
+        weighted = True
+        logger.info("%s: data and background are weighted so that both count the same", options.arrays.flag("oversampling"))
     density_seed, seeds = of_stages(options.DE_seed, "density"), {"seed": of_stages(options.cf_seed, "classifier", "likelihood")}
     return replace(
         options,
@@ -160,8 +163,6 @@ def check(options: Options) -> None:
     from workflow.checks import check_events, check_there
 
     pick_device(options.device)
-    if options.classifiers.use_class_weights and _is_oversampled(options.arrays):
-        logger.info("%s: data and background are weighted so that both count the same", options.arrays.flag("oversampling"))
     mode, arrays = MODES.get(options.arrays.mode), options.arrays
     mode.check_options(arrays)
     if mode.has_classifier:

@@ -328,3 +328,12 @@ def test_closure_is_a_stage_of_its_own(toy_dir, small_configs, tmp_path, run, ca
     for region in records[0]["regions"]:
         assert region["events"] > 100
     assert (tmp_path / "my_ANODE_model_closure.png").stat().st_size > 10_000
+
+
+def test_oversampling_implies_class_weights(toy_dir, small_configs, tmp_path, run, caplog):
+    """As published; and the log says so where nobody asked for weights."""
+    with caplog.at_level("INFO"):
+        run("run_all", *small_configs, "--cf_oversampling", mode="idealized_AD", data_dir=toy_dir, save_dir=tmp_path)
+    assert "--cf_oversampling: data and background are weighted" in caplog.text
+    assert "is advisable" not in caplog.text
+    assert json.loads((tmp_path / "STAGE.json").read_text())["classifiers"]["options"]["use_class_weights"] is True
