@@ -90,11 +90,10 @@ def main(options: Options) -> None:
         recover(save_dir)
         check(options)
         do_steps(steps, force=options.force, resume=options.resume)
+        for stage in (step.stage for step in steps):
+            for text in read_records(stage.folder).get(stage.name, {}).get("warnings", []):
+                logger.warning("once more, of %s: %s", stage.name, text)
         perform(evaluation_stage(save_dir, options.arrays.mode), resume=False)
-        folders = dict.fromkeys(step.stage.folder for step in steps)
-        for name, record in (item for folder in folders for item in read_records(folder).items()):
-            for text in record.get("warnings", []):
-                logger.warning("once more, of %s: %s", name, text)
 
 
 def in_folder(options: Options, save_dir: Path) -> Options:

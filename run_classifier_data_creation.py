@@ -12,6 +12,7 @@ columns' names; and data_vs_samples.png. Further latent spaces are written in th
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,8 @@ from common.script import run_script
 
 if TYPE_CHECKING:
     from workflow.stage import Stage
+
+logger = logging.getLogger(__name__)
 
 
 def main(options: Options) -> None:
@@ -52,6 +55,9 @@ def stage(options: Options) -> Stage:
         counts = {}
         for number, arrays in enumerate(mode.build(EventSource(options), options)):
             space, train = writable_folder(latent_folder(folder, number)), arrays.train
+            if n_known := arrays.n_tested_and_learned():
+                text = "%d of the test events are among those to be learned from: efficiencies will be too good"
+                logger.warning(text, n_known)
             data, background = train[train.is_data].m_and_x, train[~train.is_data].m_and_x
             save(data_against_samples(data, background, arrays.columns.axes, mode.class_names), space / "data_vs_samples.png")
             arrays = arrays.preprocessed(

@@ -19,6 +19,7 @@ from common.contract import OutputFile, patterns
 from common.errors import InputError
 from common.files import load_array, save_arrays
 from events.columns import Columns
+from events.quality import n_shared
 from events.regions import EventSource
 from events.view import DATA, SAMPLE, SAMPLE_LABEL, Events, drop_nan_rows
 from models.scalers import LogitScaler, fit_scaler
@@ -115,6 +116,11 @@ class ClassifierArrays:
     def sets(self) -> Iterator[tuple[str, Events]]:
         """Name and events of every array that exists."""
         return ((name, getattr(self, name)) for name in SETS if getattr(self, name) is not None)
+
+    def n_tested_and_learned(self) -> int:
+        """How many test events are training or validation events as well, with all their values."""
+        learned = np.concatenate([self.train.m_and_x, self.validation.m_and_x])
+        return sum(n_shared(events.m_and_x, learned) for events in (self.test, self.extrasig) if events is not None)
 
     def write(self, folder: Path) -> dict[str, dict[str, Any]]:
         """Write X_NAME.npy, y_NAME.npy (the column data or sample) and columns.json; returns the numbers of events."""

@@ -42,6 +42,12 @@ class LaCathode(ClassifierMode):
     def use_logit(self, options: ArraysOptions) -> bool:
         return False
 
+    def check_options(self, options: ArraysOptions) -> None:
+        super().check_options(options)
+        if options.fiducial_cut and options.n_latent_epochs > 1:
+            flags = options.flag("fiducial_cut"), options.flag("n_latent_epochs")
+            raise InputError(f"{flags[0]} keeps other events in every latent space: it needs {flags[1]} 1")
+
     def build(self, source: EventSource, options: ArraysOptions) -> Iterator[ClassifierArrays]:
         stored = checked_density(options, source)
         for flow in stored.versions(options.n_latent_epochs, no_gpu=no_gpu(options.device)):

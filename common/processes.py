@@ -17,6 +17,7 @@ from types import FrameType
 from typing import Any, TypeVar
 
 from common.errors import InputError, Interrupted, MachineError
+from common.remarks import add_warnings, collected_warnings
 from common.signals import handled_by
 
 logger = logging.getLogger(__name__)
@@ -124,10 +125,11 @@ def _start(task: Task[Any], place: int) -> tuple[Connection, BaseProcess]:
 def _received(answer: Connection, process: BaseProcess) -> Any:
     """The result of a task, or its exception raised here."""
     try:
-        result, error = answer.recv()
+        result, error, warnings = answer.recv()
     except EOFError:
         raise died(process, "in its work") from None
     process.join()
+    add_warnings(warnings)
     if error is not None:
         raise error
     return result
@@ -153,14 +155,15 @@ def end_with_parent() -> None:
 def _work(task: Task[Any], answer: Connection) -> None:
     """In the new process: do the task, and do not outlive the parent."""
     threading.Thread(target=end_with_parent, daemon=True).start()
+    with collected_warnings() as warnings:
+        try:
+            outcome = task(), None
+        except (InputError, MachineError, Interrupted, ValueError, MemoryError) as error:
+            outcome = None, error
+        except BaseException as error:
+            logger.exception("in a process of its own")
+            outcome = None, RuntimeError(f"{type(error).__name__}: {error}")
     try:
-        outcome = task(), None
-    except (InputError, MachineError, Interrupted, ValueError, MemoryError) as error:
-        outcome = None, error
-    except BaseException as error:
-        logger.exception("in a process of its own")
-        outcome = None, RuntimeError(f"{type(error).__name__}: {error}")
-    try:
-        answer.send(outcome)
+        answer.send((*outcome, warnings))
     except (ValueError, TypeError, AttributeError) as error:  # what cannot be sent
-        answer.send((None, RuntimeError(f"the result of a process cannot be sent: {error}")))
+        answer.send((None, RuntimeError(f"the result of a process cannot be sent: {error}"), warnings))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 
@@ -13,13 +13,24 @@ class _Collector(logging.Handler):
         self.texts = texts
 
     def emit(self, record: logging.LogRecord) -> None:
-        if (text := record.getMessage()) not in self.texts:
+        self.keep(record.getMessage())
+
+    def keep(self, text: str) -> None:
+        if text not in self.texts:
             self.texts.append(text)
+
+
+def add_warnings(texts: Sequence[str]) -> None:
+    """Collect what another process has logged already."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, _Collector):
+            for text in texts:
+                handler.keep(text)
 
 
 @contextmanager
 def collected_warnings() -> Iterator[list[str]]:
-    """The different warnings of this process that are logged within, in their order."""
+    """The different warnings that are logged within, by this process and those that work side by side for it, in their order."""
     texts: list[str] = []
     handler = _Collector(texts)
     logging.getLogger().addHandler(handler)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from evaluation.curves import TPR_GRID, evaluate_scores, max_sic
+from evaluation.curves import MIN_BACKGROUND, TPR_GRID, evaluate_scores, max_sic
 
 FIXED_FPR = (1e-2, 1e-3)  # ε_B at which SICs are compared
 N_BOOTSTRAP = 100
@@ -33,7 +33,7 @@ class Merit:
     max_sic : Measured
         Of the pointwise median over the runs, under the 20 % rule.
     sic_at : dict
-        By background efficiency: the median over the runs of SIC there.
+        By background efficiency: the median over the runs of SIC there, where at least 25 background events pass.
     """
 
     max_sic: Measured
@@ -64,7 +64,11 @@ def figures_of_merit(scores: np.ndarray, labels: np.ndarray, n_bootstrap: int = 
         _merit(runs, rng.poisson(1.0, len(labels)).astype(np.float64), evaluation.n_background) for _ in range(n_bootstrap)
     ]
     nominal, errors = _merit(runs, np.ones(len(labels)), evaluation.n_background), np.std(samples, axis=0)
-    at = {fpr: Measured(float(value), float(error)) for fpr, value, error in zip(FIXED_FPR, nominal[1:], errors[1:], strict=True)}
+    at = {
+        fpr: Measured(float(value), float(error))
+        for fpr, value, error in zip(FIXED_FPR, nominal[1:], errors[1:], strict=True)
+        if round(fpr * evaluation.n_background) >= MIN_BACKGROUND
+    }
     return Merit(Measured(evaluation.max_sic.value, float(errors[0])), at)
 
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from pathlib import Path
-
-import numpy as np
 
 from background.densities import stored_density
 from background.mode import Mode
@@ -14,13 +11,9 @@ from background.options import ArraysOptions
 from common.errors import InputError
 from common.files import missing_files
 from evaluation.curves import MIN_BACKGROUND
-from events.quality import n_shared
-from events.regions import SIGNAL_REGION, TEST_FILES, EventSource
-from events.view import load_events
+from events.regions import EventSource
 from workflow.records import fingerprints, read_records
 from workflow.stage import Stage
-
-logger = logging.getLogger(__name__)
 
 
 def check_there(folder: Path, names: Sequence[str]) -> None:
@@ -45,9 +38,9 @@ def check_results_are_of(data_dir: Path, stages: Sequence[Stage]) -> None:
         record = read_records(stage.folder).get(stage.name)
         if record is None or "read_from" not in record or str(data_dir.resolve()) in record["read_from"]:
             continue
-        events = [path for path in stage.inputs() if path.resolve().parent == data_dir.resolve() and path.is_file()]
+        events = [path for path in stage.inputs() if path.parent.resolve() == data_dir.resolve() and path.is_file()]
         wanted = fingerprints(events, stage.folder)
-        if wanted and any(record["inputs"].get(name) != kept for name, kept in wanted.items()):
+        if any(record["inputs"].get(name, kept) != kept for name, kept in wanted.items()):
             others = ", ".join(record["read_from"])
             raise InputError(
                 f"{stage.folder}: holds finished results of the events in {others}; those in {data_dir.resolve()} are others: "
@@ -76,15 +69,6 @@ def check_events(mode: Mode, options: ArraysOptions, *, density_is_trained: bool
             f"a SIC needs signal and at least {MIN_BACKGROUND} background events"
         )
     mode.check(source, options)
-    folder = Path(options.data_dir)  # files as they are: a shift adds other masses to each
-    learned, tested = (
-        [load_events(path) for name in names if (path := folder / f"{name}.npy").is_file()]
-        for names in (SIGNAL_REGION, TEST_FILES)
-    )
-    if learned and (n := sum(n_shared(events, np.concatenate(learned)) for events in tested)):
-        logger.warning(
-            "%s: %d of the test events are among those to be learned from: efficiencies will be too good", options.data_dir, n
-        )
     if not options.no_extra_signal:
         source.extra_signal()
     for region in mode.densities_for(options):

@@ -5,6 +5,7 @@ Every max SIC is taken where the relative statistical error of ε_B is at most 2
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from common.errors import InputError
 from common.files import save_json
 from common.options import StageOptions
 from evaluation import scores as stored
-from evaluation.curves import MIN_BACKGROUND, Evaluation, evaluate_scores
+from evaluation.curves import Evaluation, evaluate_scores
 from evaluation.errors import figures_of_merit
 from evaluation.scores import EVALUATION_FILES, scored_rule
 from evaluation.sculpting import Sculpting, sculpting_of_folders
@@ -164,19 +165,15 @@ def summarise_run(run_dir: Path, figures_dir: Path, label: str) -> dict[str, Any
         result.n_background,
     )
     for fpr, sic in merit.sic_at.items():
-        n_passing = round(fpr * result.n_background)
-        remark = "" if n_passing >= MIN_BACKGROUND else f", fewer than the {MIN_BACKGROUND} that a max SIC needs"
-        logger.info("%s: SIC %s at ε_B = %g (%d background events pass%s)", label, sic, fpr, n_passing, remark)
+        logger.info("%s: SIC %s at ε_B = %g (%d background events pass)", label, sic, fpr, round(fpr * result.n_background))
     outside = _outside(run_dir)
     if n_cut := sum(sum(counts.values()) for counts in outside.values()):
-        inside = evaluate_scores(*load_test_scores(run_dir, run_dir, all_events=False)).max_sic
-        results |= {"outside_the_range": outside, "max_sic_of_events_inside": inside.value}
-        logger.info(
-            "%s: %d test events outside the feature range count as not selected; max SIC %.2f without them",
-            label,
-            n_cut,
-            inside.value,
-        )
+        results["outside_the_range"] = outside
+        logger.info("%s: %d test events outside the feature range count as not selected", label, n_cut)
+        with contextlib.suppress(InputError):  # too few are left
+            inside = evaluate_scores(*load_test_scores(run_dir, run_dir, all_events=False)).max_sic
+            results["max_sic_of_events_inside"] = inside.value
+            logger.info("%s: max SIC %.2f without them", label, inside.value)
     for evaluation in averaged:
         text = "%s: max SIC %.2f at ε_S = %.3f, ε_B = %.2e of the score averaged over the runs"
         logger.info(text, label, *evaluation.max_sic)

@@ -177,7 +177,7 @@ def perform(stage: Stage, *, resume: bool) -> None:
                 "command": shlex.join(sys.argv),
                 **stage.settings,
                 "inputs": inputs,
-                "read_from": sorted({str(path.resolve().parent) for path in stage.inputs()} - {str(stage.folder.resolve())}),
+                "read_from": sorted({str(path.parent.resolve()) for path in stage.inputs()} - {str(stage.folder.resolve())}),
                 "environment": environment(),
                 "threads": threads,
                 "start": now(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 import signal
@@ -24,6 +25,7 @@ from common.processes import (
     run_side_by_side,
     usable_cores,
 )
+from common.remarks import collected_warnings
 from common.signals import signals_interrupt
 
 needs_two = pytest.mark.usefixtures("two_cores")
@@ -133,6 +135,18 @@ def test_a_second_signal_does_not_end_the_wait_for_checkpoints():
     assert str(ending.value) == "SIGTERM; a checkpoint was written"
     assert time.monotonic() - start > 1.5
     assert multiprocessing.active_children() == []
+
+
+def warn(number: int) -> None:
+    logging.getLogger("somewhere").warning("task %d is in trouble", number)
+
+
+@needs_two
+@pytest.mark.parametrize("n_processes", [1, 2])
+def test_warnings_of_processes_are_collected_here(n_processes):
+    with collected_warnings() as warnings:
+        run_side_by_side([partial(warn, 1), partial(warn, 2)], n_processes)
+    assert sorted(warnings) == ["task 1 is in trouble", "task 2 is in trouble"]
 
 
 def test_n_jobs_means_what_it_means_in_scikit_learn(monkeypatch):

@@ -156,15 +156,17 @@ def test_errors_of_sics_are_their_scatter_over_test_sets():
     rng = np.random.default_rng(0)
 
     def one() -> tuple[np.ndarray, np.ndarray]:
-        signal, background = rng.normal(2, 1, 2000), rng.normal(size=20_000)
-        noise = rng.normal(0, 0.1, (3, 22_000))
-        return np.append(signal, background) + noise, np.repeat([1, 0], [2000, 20_000])
+        signal, background = rng.normal(2, 1, 2000), rng.normal(size=30_000)
+        noise = rng.normal(0, 0.1, (3, 32_000))
+        return np.append(signal, background) + noise, np.repeat([1, 0], [2000, 30_000])
 
     merits = [figures_of_merit(*one(), n_bootstrap=30) for _ in range(40)]
     for values in ([m.max_sic for m in merits], [m.sic_at[1e-2] for m in merits], [m.sic_at[1e-3] for m in merits]):
         scatter = np.std([v.value for v in values])
         assert np.mean([v.error for v in values]) == pytest.approx(scatter, rel=0.35)
     assert set(merits[0].summary()) == {"max_sic", "sic_at_0.01", "sic_at_0.001"}
+    few = figures_of_merit(np.arange(3000.0), np.repeat([0, 1], [2900, 100]), n_bootstrap=2)
+    assert set(few.sic_at) == {1e-2}, "at 1e-3 three background events pass"
 
 
 def test_extra_signal_is_used_if_it_is_there(tmp_path):

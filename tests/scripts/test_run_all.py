@@ -16,6 +16,7 @@ from toys import ROOT, toy_background, write_toy
 import run_all
 from background.registry import MODES
 from common.script import run_script
+from evaluation.curves import exact_curves
 from evaluation_utils import (
     classic_ANODE_eval,
     evaluate_run,
@@ -328,6 +329,39 @@ def test_closure_is_a_stage_of_its_own(toy_dir, small_configs, tmp_path, run, ca
     for region in records[0]["regions"]:
         assert region["events"] > 100
     assert (tmp_path / "my_ANODE_model_closure.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(
+    ("mode", "flags"),
+    [("CWoLa", ["--fiducial_cut"]), ("CWoLa", ["--fiducial_cut", "--no_extra_signal"]), ("LaCATHODE", []),
+     ("LaCATHODE", ["--cf_n_latent_epochs", 2]), ("supervised", ["--fiducial_cut"])],
+    ids=lambda value: " ".join(map(str, value)) if isinstance(value, list) else value,
+)  # fmt: skip
+def test_efficiencies_count_all_test_events(mode, flags, toy_copy, small_configs, tmp_path, run):
+    """Events that are cut are not selected: they stay in both denominators, and their curves end where all others have passed."""
+    tested = np.load(toy_copy / "innerdata_test.npy")
+    tested[::100, 2] = 100  # far beyond all others
+    np.save(toy_copy / "innerdata_test.npy", tested)
+    run("run_all", *small_configs, "--cf_save_model", *flags, mode=mode, data_dir=toy_copy, save_dir=tmp_path)
+    labels = [np.load(toy_copy / f"{name}.npy")[:, -1] for name in ("innerdata_test", "innerdata_extrabkg_test")
+              if (toy_copy / f"{name}.npy").exists()]  # fmt: skip
+    if "--no_extra_signal" not in flags and mode != "supervised":
+        labels += [np.load(toy_copy / f"innerdata_extrasig_{half}.npy")[:, -1] for half in ("train", "val")]
+    labels = np.concatenate(labels)
+    evaluation = evaluate_run(tmp_path, tmp_path)
+    assert (evaluation.n_signal, evaluation.n_background) == ((labels == 1).sum(), (labels == 0).sum())
+    scores, kept = load_test_scores(tmp_path, tmp_path, all_events=False)
+    everything, all_labels = load_test_scores(tmp_path, tmp_path)
+    assert len(kept) < len(labels) == everything.shape[1]
+    np.testing.assert_array_equal(everything[:, : len(kept)], scores)
+    assert (everything[:, len(kept) :] < scores.min()).all()
+    (all_curves, inside) = (exact_curves(*pair)[:2] for pair in ((everything[:1], all_labels), (scores[:1], kept)))
+    for curve, of_inside, label in zip(all_curves, inside, (1, 0), strict=True):
+        share = (kept == label).sum() / (labels == label).sum()
+        np.testing.assert_allclose(curve[0][: len(of_inside[0])], share * of_inside[0])
+    results = json.loads((tmp_path / "STAGE.json").read_text())["evaluation"]["results"]
+    n_cut = sum(sum(counts.values()) for counts in results["outside_the_range"].values())
+    assert n_cut == len(labels) - len(kept) >= len(tested) // 100
 
 
 def test_oversampling_implies_class_weights(toy_dir, small_configs, tmp_path, run, caplog):
