@@ -82,18 +82,8 @@ def full_single_evaluation(
 
     Parameters
     ----------
-    data_dir : path
-        Folder with X_test.npy (stage 3).
-    prediction_dir : path
-        Folder with preds_matris.npy and val_loss_matris.npy (stage 4).
-    n_ensemble_epochs, extra_signal
+    data_dir, prediction_dir, n_ensemble_epochs, extra_signal, sic_range, savefig, suppress_show
         See `evaluate_run`.
-    sic_range : (float, float)
-        Range of the SIC axis.
-    savefig : path, optional
-        Where to write the figure; .png without an ending.
-    suppress_show : bool
-        Do not open a window.
     return_all : bool
         Return the single runs, too.
 
