@@ -55,8 +55,8 @@ def train_density(
 ) -> TrainedDensity:
     """Train the density estimator that the options name.
 
-    The condition m is divided by `center` (TeV), the middle of the region in which it will be sampled: how fast p(x|m) may change with m
-    then depends neither on the unit nor on how wide the sideband is.
+    The flow sees m as the relative distance (m - center) / center from the middle of the region in which it will be sampled (TeV): how
+    fast p(x|m) may change with m then depends neither on the unit nor on how wide the sideband is.
 
     Parameters
     ----------
@@ -69,6 +69,7 @@ def train_density(
         options,
         ("epochs", "batch_size", "patience"),
         num_inputs=train.n_features,
+        condition_center=float(center),
         condition_scale=float(center),
         n_jobs=usable_cores(options.threads),
         no_gpu=no_gpu(options.device),

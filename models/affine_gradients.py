@@ -69,7 +69,7 @@ def losses_and_gradients_of(flow: StackedFlow) -> Callable[..., torch.Tensor]:
         n, d = x.shape[1:]
         if n not in passes:
             passes[n] = [_Pass(block, n) for block in blocks]
-        log_det, x, m = x.new_zeros(x.shape[:2]), x.mT, (m / flow.condition_scale).mT
+        log_det, x, m = x.new_zeros(x.shape[:2]), x.mT, flow.seen(m).mT
         for kept in passes[n]:
             kept.x.copy_(x)
             kept.m.copy_(m)

@@ -191,6 +191,7 @@ class StackedFlow(torch.nn.Module):
     ) -> None:  # fmt: skip
         super().__init__()
         self.d = d
+        self.register_buffer("condition_center", torch.zeros(c))
         self.register_buffer("condition_scale", torch.ones(c))
         self.layers = torch.nn.ModuleList()
         for i in range(num_blocks):
@@ -198,10 +199,14 @@ class StackedFlow(torch.nn.Module):
             if batch_norm:
                 self.layers.append(BatchNorm(len(generators), d))
 
+    def seen(self, m: torch.Tensor) -> torch.Tensor:
+        """The conditions as the blocks are given them: distances from a centre, in units of a scale."""
+        return (m - self.condition_center) / self.condition_scale
+
     def forward(self, x: torch.Tensor, m: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Latent z [n_members, n, d] and log |dz/dx| [n_members, n]."""
         log_det = x.new_zeros(x.shape[:2])
-        x, m = x.mT, (m / self.condition_scale).mT
+        x, m = x.mT, self.seen(m).mT
         for layer in self.layers:
             x, contribution = layer(x, m)
             log_det = log_det + contribution
@@ -214,7 +219,7 @@ class StackedFlow(torch.nn.Module):
 
     def inverse(self, z: torch.Tensor, m: torch.Tensor) -> torch.Tensor:
         """Features x [n_members, n, d] of latent z."""
-        z, m = z.mT, (m / self.condition_scale).mT
+        z, m = z.mT, self.seen(m).mT
         for layer in reversed(self.layers):
             z = layer.inverse(z, m)
         return z.mT

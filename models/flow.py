@@ -41,11 +41,11 @@ class ConditionalNormalizingFlow(TransformerMixin, EpochEstimator):
         Read the best epoch from `save_path` at first use; `fit` would train anew and replace what is kept there.
     num_inputs, num_cond_inputs : int or None
         Number of features d and of conditions c; None takes them from the arrays given to `fit`.
-    condition_scale : float or None
-        The conditions are divided by it, and nothing else is done to them. Interpolation lives on p(x|m) changing slowly with m:
-        dividing by the mass around which one looks fixes how slowly, whatever the unit, and however narrow the sideband. (Standardized
-        conditions let it change the faster, the narrower the sideband is, and the samples in the signal region are the worse for it:
-        benchmarks/README.md.) None: the root mean square of the training events' conditions.
+    condition_center, condition_scale : float or None
+        The flow is given (m - condition_center) / condition_scale. Interpolation lives on p(x|m) changing slowly with m. With the mass
+        around which one looks for both, m becomes the relative distance from it: this fixes how slowly, whatever the unit, and however
+        narrow the sideband. (Standardized conditions let p(x|m) change the faster, the narrower the sideband is, and the samples in the
+        signal region are the worse for it: benchmarks/README.md.) None: mean and root mean square of the training events' conditions.
     num_blocks : int
         Number of autoregressive (MADE, arXiv:1502.03509) blocks; the order of the features is reversed after each.
     num_hidden, num_layers : int
@@ -116,6 +116,7 @@ class ConditionalNormalizingFlow(TransformerMixin, EpochEstimator):
         load: bool = False,
         num_inputs: int | None = 4,
         num_cond_inputs: int | None = 1,
+        condition_center: float | None = None,
         condition_scale: float | None = None,
         num_blocks: int = 15,
         num_hidden: int = 128,
@@ -146,6 +147,7 @@ class ConditionalNormalizingFlow(TransformerMixin, EpochEstimator):
         self.load = load
         self.num_inputs = num_inputs
         self.num_cond_inputs = num_cond_inputs
+        self.condition_center = condition_center
         self.condition_scale = condition_scale
         self.num_blocks = num_blocks
         self.num_hidden = num_hidden
@@ -209,7 +211,8 @@ class ConditionalNormalizingFlow(TransformerMixin, EpochEstimator):
         plan = self._plan(len(X))
         generators = member_generators(seed, 1)
         module = self._build(generators)
-        module.condition_scale.copy_(torch.as_tensor(self._scale_of_conditions(m)))
+        for buffer, values in zip((module.condition_center, module.condition_scale), self._frame_of_conditions(m), strict=True):
+            buffer.copy_(torch.as_tensor(values))
         module.to(self._device)
         train, val = (MemberData.all_for_all([self._tensor(a) for a in pair], 1) for pair in ((X, m), (X_val, m_val)))
         del X, m, X_val, m_val  # so that the memory is free while the flow learns
@@ -363,14 +366,15 @@ class ConditionalNormalizingFlow(TransformerMixin, EpochEstimator):
             member_losses = torch.autocast(self._device.type, torch.bfloat16, cache_enabled=False)(member_losses)
         return by_autograd(torch.compile(member_losses) if compiled else member_losses, flow)
 
-    def _scale_of_conditions(self, m: np.ndarray) -> np.ndarray:
-        """By what the conditions m [n, c] are divided."""
+    def _frame_of_conditions(self, m: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Centre and scale [c] of the conditions m [n, c]."""
+        center = m.mean(axis=0) if self.condition_center is None else np.full(m.shape[1], float(self.condition_center))
         if self.condition_scale is not None:
             if not 0 < self.condition_scale < np.inf:
                 raise ValueError(f"condition_scale must be above 0, not {self.condition_scale!r}")
-            return np.full(m.shape[1], float(self.condition_scale))
+            return center, np.full(m.shape[1], float(self.condition_scale))
         scale = np.sqrt(np.mean(m**2, axis=0))
-        return np.where(scale > 0, scale, 1.0)
+        return center, np.where(scale > 0, scale, 1.0)
 
     def _hold_out(self, X: np.ndarray, m: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
         n_val = round(self.val_split * len(X))

@@ -206,6 +206,7 @@ def test_gradients_by_hand_are_those_of_autograd(d):
     flow = ConditionalNormalizingFlow(num_inputs=d, num_cond_inputs=2, num_blocks=3, num_hidden=12, num_layers=2)._build(
         generators
     )
+    flow.condition_center.fill_(0.4)
     flow.condition_scale.fill_(0.7)
     generator = torch.Generator().manual_seed(2)
     x, m = torch.randn(2, 50, d, generator=generator), torch.rand(2, 50, 2, generator=generator)
@@ -224,17 +225,21 @@ def test_the_condition_is_scaled_alike_in_any_unit_and_for_any_width_of_the_side
     """How fast p(x|m) may change with m is not learned from how the training events are spread in m."""
     rng = np.random.default_rng(0)
     X, spread = rng.normal(size=(800, 2)), rng.uniform(-1, 1, (800, 1))
-    scales = []
+    centers, scales = [], []
     for width, unit in ((0.4, 1), (0.4, 1000), (0.05, 1)):
         m = (3.5 + width * spread) * unit
         for given in (None, 3.5 * unit):
-            flow = ConditionalNormalizingFlow(num_inputs=2, condition_scale=given, **SMALL).fit(X, m)
+            flow = ConditionalNormalizingFlow(num_inputs=2, condition_center=given, condition_scale=given, **SMALL).fit(X, m)
+            centers.append(float(flow.module_.condition_center) / unit)
             scales.append(float(flow.module_.condition_scale) / unit)
             if unit == 1 and given:
                 losses = flow.val_losses_
             elif given:
                 np.testing.assert_allclose(flow.val_losses_, losses, atol=1e-4)
-    np.testing.assert_allclose(scales, 3.5, rtol=0.01)
+    np.testing.assert_allclose(centers, 3.5, rtol=0.02)
+    np.testing.assert_allclose(scales, 3.5, rtol=0.02)
+    seen = flow.module_.seen(torch.tensor([[[3.5], [4.2]]]))
+    np.testing.assert_allclose(seen.flatten(), [0, 0.2], atol=1e-6)
     with pytest.raises(ValueError, match="condition_scale must be above 0"):
         ConditionalNormalizingFlow(num_inputs=2, condition_scale=0.0, **SMALL).fit(X, m)
 
