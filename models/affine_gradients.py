@@ -11,14 +11,16 @@ from collections.abc import Callable
 import torch
 from torch.nn.functional import softplus
 
-from models.autoregressive import MIN_SCALE, Affine, Block, StackedFlow
+from models.autoregressive import MIN_SCALE, Affine, Block, ConditionalFlow, StackedFlow
 
 threshold_backward = torch.ops.aten.threshold_backward.grad_input
 
 
-def are_known_of(flow: StackedFlow) -> bool:
-    """Whether a flow has nothing but affine blocks."""
-    return all(isinstance(layer, Block) and isinstance(layer.transformer, Affine) for layer in flow.layers)
+def are_known_of(flow: ConditionalFlow) -> bool:
+    """Whether a flow is a stack of nothing but affine blocks."""
+    return isinstance(flow, StackedFlow) and all(
+        isinstance(layer, Block) and isinstance(layer.transformer, Affine) for layer in flow.layers
+    )
 
 
 class _Pass:

@@ -8,7 +8,8 @@ The hidden units of a block are sorted by the number of features they may see, s
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 
 import torch
 from torch.nn.functional import softplus
@@ -182,29 +183,61 @@ class BatchNorm(torch.nn.Module):
         return (z - self.bias) * (0.5 * (self.variance + self.epsilon).log() - self.log_gain).exp() + self.mean
 
 
-class StackedFlow(torch.nn.Module):
-    """As many conditional flows side by side as there are generators: x [n_members, n, d] given m [n_members, n, c], latent N(0, 1)."""
+class ConditionalFlow(torch.nn.Module, ABC):
+    """A stack of conditional flows side by side: x [n_members, n, d] given m [n_members, n, c], with a latent N(0, 1)."""
+
+    def __init__(self, d: int, c: int) -> None:
+        super().__init__()
+        self.d = d
+        self.register_buffer("condition_center", torch.zeros(c))
+        self.register_buffer("condition_scale", torch.ones(c))
+
+    def seen(self, m: torch.Tensor) -> torch.Tensor:
+        """The conditions as the blocks are given them: distances from a centre, in units of a scale."""
+        return (m - self.condition_center) / self.condition_scale
+
+    @abstractmethod
+    def forward(self, x: torch.Tensor, m: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Latent z [n_members, n, d] and log |dz/dx| [n_members, n]."""
+
+    @abstractmethod
+    def inverse(self, z: torch.Tensor, m: torch.Tensor) -> torch.Tensor:
+        """Features x [n_members, n, d] of latent z."""
+
+    def log_prob(self, x: torch.Tensor, m: torch.Tensor) -> torch.Tensor:
+        """log p(x|m) [n_members, n], in nats."""
+        z, log_det = self(x, m)
+        return log_det - 0.5 * (z * z).sum(dim=2) - 0.5 * math.log(2 * math.pi) * z.shape[2]
+
+    @torch.no_grad()
+    def calibrate(self, x: torch.Tensor, m: torch.Tensor) -> None:
+        """Set every batch norm's statistics to those of many training events, instead of a noisy average over the last few batches."""
+        layers = [layer for layer in self.modules() if hasattr(layer, "momentum")]
+        if layers:
+            momenta = [layer.momentum for layer in layers]
+            self.train()
+            for layer in layers:
+                layer.momentum = 1.0
+            self(x, m)
+            for layer, momentum in zip(layers, momenta, strict=True):
+                layer.momentum = momentum
+
+
+class StackedFlow(ConditionalFlow):
+    """As many flows as there are generators."""
 
     def __init__(
         self, d: int, c: int, *, transformer: Affine | Spline, num_blocks: int, num_hidden: int, num_layers: int, batch_norm: bool,
         generators: Sequence[torch.Generator],
     ) -> None:  # fmt: skip
-        super().__init__()
-        self.d = d
-        self.register_buffer("condition_center", torch.zeros(c))
-        self.register_buffer("condition_scale", torch.ones(c))
+        super().__init__(d, c)
         self.layers = torch.nn.ModuleList()
         for i in range(num_blocks):
             self.layers.append(Block(d, c, num_hidden, num_layers, transformer, i % 2 == 1, generators))
             if batch_norm:
                 self.layers.append(BatchNorm(len(generators), d))
 
-    def seen(self, m: torch.Tensor) -> torch.Tensor:
-        """The conditions as the blocks are given them: distances from a centre, in units of a scale."""
-        return (m - self.condition_center) / self.condition_scale
-
     def forward(self, x: torch.Tensor, m: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Latent z [n_members, n, d] and log |dz/dx| [n_members, n]."""
         log_det = x.new_zeros(x.shape[:2])
         x, m = x.mT, self.seen(m).mT
         for layer in self.layers:
@@ -212,14 +245,17 @@ class StackedFlow(torch.nn.Module):
             log_det = log_det + contribution
         return x.mT, log_det
 
-    def log_prob(self, x: torch.Tensor, m: torch.Tensor) -> torch.Tensor:
-        """log p(x|m) [n_members, n], in nats."""
-        z, log_det = self(x, m)
-        return log_det - 0.5 * (z * z).sum(dim=2) - 0.5 * math.log(2 * math.pi) * z.shape[2]
-
     def inverse(self, z: torch.Tensor, m: torch.Tensor) -> torch.Tensor:
-        """Features x [n_members, n, d] of latent z."""
         z, m = z.mT, self.seen(m).mT
         for layer in reversed(self.layers):
             z = layer.inverse(z, m)
         return z.mT
+
+
+def losses_of(flow: ConditionalFlow) -> Callable[..., torch.Tensor]:
+    """The mean -log p(x|m) of every member (nats)."""
+
+    def member_losses(x: torch.Tensor, m: torch.Tensor) -> torch.Tensor:
+        return -flow.log_prob(x, m).mean(dim=1)
+
+    return member_losses

@@ -16,7 +16,7 @@ from common.errors import InputError
 from common.progress import progress
 from models import affine_gradients
 from models.arrays import RandomState, as_generator, as_matrix, as_seed, member_generators
-from models.autoregressive import Affine, BatchNorm, Spline, StackedFlow
+from models.autoregressive import Affine, ConditionalFlow, Spline, StackedFlow, losses_of
 from models.training.checkpoints import Checkpoint
 from models.training.estimator import EpochEstimator
 from models.training.loop import MemberData, Objective, by_autograd, compiler_works
@@ -225,7 +225,7 @@ class ConditionalNormalizingFlow(TransformerMixin, EpochEstimator):
             "density estimator",
             losses_of,
             partial(self._losses_and_gradients_of, compiled=compiled),
-            lambda flow: calibrate_batch_norm(flow, *calibration),
+            lambda flow: flow.calibrate(*calibration),
             n_parts=2 if in_parts else 1,
         )  # fmt: skip
         self._train(module, objective, train, val, plan, generators, on_epoch, checkpoint)
@@ -315,7 +315,7 @@ class ConditionalNormalizingFlow(TransformerMixin, EpochEstimator):
             drop_last=self.drop_last,
         )
 
-    def _build(self, generators: list[torch.Generator]) -> StackedFlow:
+    def _build(self, generators: list[torch.Generator]) -> ConditionalFlow:
         if self.transform_type not in ("MAF", "RQS"):
             raise InputError(f"transform_type must be MAF or RQS, not {self.transform_type!r}")
         if self.schedule not in ("one_cycle", "constant"):
@@ -355,7 +355,7 @@ class ConditionalNormalizingFlow(TransformerMixin, EpochEstimator):
     def _parameters(self) -> dict[str, Any]:
         return super()._parameters() | dict(zip(self._sizes, self._dimensions(), strict=True))
 
-    def _losses_and_gradients_of(self, flow: StackedFlow, *, compiled: bool) -> Callable[..., torch.Tensor]:
+    def _losses_and_gradients_of(self, flow: ConditionalFlow, *, compiled: bool) -> Callable[..., torch.Tensor]:
         """The training step's losses and gradients, by hand, or in the precision asked for."""
         if self.precision not in ("float32", "bfloat16"):
             raise InputError(f"precision must be float32 or bfloat16, not {self.precision!r}")
@@ -413,26 +413,3 @@ class ConditionalNormalizingFlow(TransformerMixin, EpochEstimator):
         result = torch.cat(done).double().numpy()
         result[~(np.isfinite(X).all(axis=1) & np.isfinite(m).all(axis=1))] = np.nan
         return result
-
-
-def losses_of(flow: StackedFlow) -> Callable[..., torch.Tensor]:
-    """The mean -log p(x|m) of every member (nats)."""
-
-    def member_losses(x: torch.Tensor, m: torch.Tensor) -> torch.Tensor:
-        return -flow.log_prob(x, m).mean(dim=1)
-
-    return member_losses
-
-
-@torch.no_grad()
-def calibrate_batch_norm(flow: StackedFlow, x: torch.Tensor, m: torch.Tensor) -> None:
-    """Set every batch norm's statistics to those of many training events, instead of a noisy average over the last few batches."""
-    layers = [layer for layer in flow.layers if isinstance(layer, BatchNorm)]
-    if layers:
-        momenta = [layer.momentum for layer in layers]
-        flow.train()
-        for layer in layers:
-            layer.momentum = 1.0
-        flow(x, m)
-        for layer, momentum in zip(layers, momenta, strict=True):
-            layer.momentum = momentum

@@ -103,13 +103,18 @@ class EstimatorRegistry(Registry[type]):
         Raises
         ------
         InputError
-            If the file is absent, or sets what the estimator does not have.
+            If the file is absent, says that it is for another estimator (`model`), or sets what the estimator does not have.
         """
         from common.hyperparameters import checked, read_yaml
 
         own = [ROOT / self._configurations[name]] if name in self._configurations else []
-        given = [] if path is None else [path]
-        return {key: value for file in (*own, *given) for key, value in checked(read_yaml(file), self._types(name), file).items()}
+        values: dict[str, Any] = {}
+        for file in (*own, *([] if path is None else [path])):
+            content = read_yaml(file)
+            if (meant := content.pop("model", name)) != name:
+                raise InputError(f"{file}: hyperparameters of the {self.kind} {meant}, but {name} was chosen")
+            values |= checked(content, self._types(name), file)
+        return values
 
     def create(
         self, name: str, hyperparameters: Mapping[str, Any], options: Options, settings: Sequence[str], **given: Any
@@ -161,8 +166,8 @@ class EstimatorRegistry(Registry[type]):
 
 DENSITIES = EstimatorRegistry(
     "density estimator",
-    {"flow": "models.flow:ConditionalNormalizingFlow"},
-    {"flow": "DE_MAF_model.yml"},
+    {"flow": "models.flow:ConditionalNormalizingFlow", "published": "models.published_flow:PublishedFlow"},
+    {"flow": "DE_MAF_model.yml", "published": "DE_MAF_published.yml"},
 )
 CLASSIFIERS = EstimatorRegistry(
     "classifier",

@@ -13,6 +13,7 @@ import torch
 from common.errors import InputError, Interrupted
 from models.classifier import NeuralNetworkClassifier
 from models.flow import ConditionalNormalizingFlow
+from models.published_flow import PublishedFlow
 from models.training import checkpoints
 from models.training.checkpoints import Checkpoint
 from models.training.state import TrainingState
@@ -23,8 +24,8 @@ X = M + RNG.normal(size=(1500, 2))
 Y = RNG.integers(2, size=1500)
 
 
-def flow(**settings) -> ConditionalNormalizingFlow:
-    return ConditionalNormalizingFlow(num_inputs=2, num_blocks=2, num_hidden=8, epochs=4, random_state=3, **settings)
+def flow(kind: type = ConditionalNormalizingFlow, **settings) -> ConditionalNormalizingFlow:
+    return kind(num_inputs=2, num_blocks=2, num_hidden=8, epochs=4, random_state=3, **settings)
 
 
 def classifier(**settings) -> NeuralNetworkClassifier:
@@ -57,7 +58,7 @@ def interrupted(monkeypatch, after: int, fit) -> None:
 @pytest.mark.parametrize(
     "settings",
     [{"schedule": "one_cycle"}, {"normalization": "batch_norm", "averaging": 0}, {"transform_type": "RQS", "drop_last": False},
-     {"early_stopping": True, "patience": 3, "lr": 0.05}],
+     {"early_stopping": True, "patience": 3, "lr": 0.05}, {"kind": PublishedFlow, "lr": 1e-3}],
 )  # fmt: skip
 def test_a_flow_goes_on_bit_for_bit(monkeypatch, tmp_path, settings, after):
     whole, checkpoint = flow(**settings).fit(X, M), Checkpoint(tmp_path / "checkpoint")
