@@ -56,7 +56,7 @@ def stage(options: Options) -> Stage:
         source = EventSource(options)  # read anew in every stage, so that the memory is free for the next one
         split = {"separate_val_set": options.separate_val_set}
         events = source.signal_region(**split) if options.inner_model else source.sideband()
-        warn_of_spikes(events[0].x, source.columns.names)
+        warn_of_spikes(events[0].x, source.columns.names, options.dequantize)
         trained = train_density(
             options,
             source,

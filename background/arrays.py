@@ -19,7 +19,7 @@ from common.contract import OutputFile, patterns
 from common.errors import InputError
 from common.files import load_array, save_arrays
 from events.columns import Columns
-from events.quality import n_shared
+from events.quality import feature_range, n_shared
 from events.regions import EventSource
 from events.view import DATA, SAMPLE, SAMPLE_LABEL, Events, drop_nan_rows
 from models.scalers import LogitScaler, fit_scaler
@@ -153,7 +153,8 @@ class ClassifierArrays:
         """The arrays as the classifier sees them; range and scaling are learned from the training data alone (arXiv:2109.00546).
 
         Events on or beyond the boundary of the training data's range are dropped and counted in the log: a density with a logit makes no
-        event there, so that a classifier would tell data from samples by the boundary.
+        event there, so that a classifier would tell data from samples by the boundary. Lowest and highest values of discrete features
+        stay.
 
         Parameters
         ----------
@@ -165,7 +166,8 @@ class ClassifierArrays:
             Which training events [n] the range and the scaling are learned from.
         """
         reference = learned_from(self.train)
-        reach = LogitScaler().fit(self.train.x[reference])
+        ends = feature_range(self.train.x[reference])
+        reach = LogitScaler().fit(ends)
         low, high = FIDUCIAL if fiducial_cut else (0.0, 1.0) if cut_range or use_logit else (-np.inf, np.inf)
 
         def inside(events: Events) -> np.ndarray:
@@ -183,7 +185,7 @@ class ClassifierArrays:
             if name == "train":
                 if not (keep & reference).any():
                     raise InputError("X_train: no data are left inside the feature range")
-                scaler = fit_scaler(events.x[reference], keep[reference], use_logit=use_logit)
+                scaler = fit_scaler(ends, events.x[reference & keep], use_logit=use_logit)
             if keep.any():
                 kept[name] = events[keep]
                 kept[name].x[:] = scaler.transform(kept[name].x)

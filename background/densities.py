@@ -82,6 +82,7 @@ def train_density(
         use_logit=not options.no_logit,
         names=source.columns.names,
         trained_on=source.describe(),
+        discrete=options.dequantize,
         checkpoint=checkpoint,
     )
 

@@ -61,6 +61,11 @@ class DensityOptions(DensityNameOptions, SplitOptions, EventOptions, ResumableOp
         recorded=False,
     )
     no_logit: bool = option(False, "standardize the features without a logit transformation first")
+    dequantize: tuple[str, ...] = option(
+        (),
+        "discrete features, which are smeared by their own spacing before the training; samples are rounded back",
+        metavar="NAME",
+    )
     closure: int = option(
         0,
         "leave out so many pseudo signal regions of the sideband, each in a training of its own, and compare samples with the data there",

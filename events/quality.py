@@ -7,17 +7,42 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from models.dequantizer import cell_edges
+
 logger = logging.getLogger(__name__)
 
 LARGEST_SHARE = 0.01  # of the events that may have one and the same value
 FEWEST_VALUES = 100  # of a feature that is not discrete
 
 
-def warn_of_spikes(X: np.ndarray, names: Sequence[str]) -> None:
-    """Name the features among X [n, d] that no continuous density describes: one warning for each, with what is wrong and its share."""
+def warn_of_spikes(X: np.ndarray, names: Sequence[str], smeared: Sequence[str] = ()) -> None:
+    """Name the features among X [n, d] that no continuous density describes: one warning for each, with what is wrong and its share.
+
+    Those that are smeared before the density sees them are not looked at.
+    """
     for name, values in zip(names, X.T, strict=True):
-        if fault := spike(values):
+        if name not in smeared and (fault := spike(values)):
             logger.warning("the feature %s cannot be described by a density: %s", name, fault)
+
+
+def is_discrete(values: np.ndarray) -> bool:
+    """Whether a feature has few different values among so many events [n]."""
+    return 1 < len(np.unique(values)) < min(FEWEST_VALUES, len(values) / 10)
+
+
+def feature_range(X: np.ndarray) -> np.ndarray:
+    """Lowest and highest value [2, d] of the features X [n, d].
+
+    Discrete features reach half a spacing further, at both ends: their lowest and highest values are not on the boundary.
+
+    Examples
+    --------
+    >>> feature_range(np.column_stack([np.linspace(0, 1, 300), np.tile([1.0, 2.0, 3.0], 100)]))
+    array([[0. , 0.5],
+           [1. , 3.5]])
+    """
+    ends = [cell_edges(np.unique(values))[[0, -1]] if is_discrete(values) else (values.min(), values.max()) for values in X.T]
+    return np.array(ends, dtype=np.float64).T
 
 
 def spike(values: np.ndarray) -> str:
@@ -28,11 +53,11 @@ def spike(values: np.ndarray) -> str:
     >>> spike(np.append(np.linspace(0, 1, 960), np.zeros(40)))
     '4.1 % of the events have the value 0, which is the lowest: they lie on the boundary and are cut'
     >>> spike(np.tile([1.0, 2.0, 3.0], 400))
-    'it has only 3 different values'
+    'it has only 3 different values: it must be dequantized'
     """
     distinct, counts = np.unique(values, return_counts=True)
-    if len(distinct) < min(FEWEST_VALUES, len(values) / 10):
-        return f"it has only {len(distinct)} different values"
+    if is_discrete(values):
+        return f"it has only {len(distinct)} different values: it must be dequantized"
     commonest = int(np.argmax(counts))
     share = counts[commonest] / len(values)
     if share <= LARGEST_SHARE:

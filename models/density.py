@@ -17,6 +17,7 @@ from common.contract import OutputFile
 from common.errors import InputError
 from common.files import load_json, save_arrays, save_json
 from models.arrays import in_chunks
+from models.dequantizer import Dequantizer
 from models.ensembles import EnsembleModel
 from models.registry import DENSITIES
 from models.scalers import ExtPipeline, make_scaler, scaler_from_dict, scaler_to_dict
@@ -42,10 +43,12 @@ DENSITY_FILES = (
         "NAME_[tv][ra]*_losses.npy",
     ),
     OutputFile(
-        "NAME_preprocessing.json", "range, mean and width of the training features, and how these were made (names, shift)"
+        "NAME_preprocessing.json",
+        "range, mean and width of the training features, values of discrete ones, and how they were made (names, shift)",
     ),
     OutputFile("NAME_losses.png", "both losses against the epoch"),
 )
+MOST_VALUES = 10_000  # of a feature that is called discrete
 EPOCH_FILE = re.compile(r"(?P<name>.+)_epoch_(?P<epoch>\d+)\.par")
 
 
@@ -61,25 +64,42 @@ class DensityPreprocessing:
         The way to the estimator's own space, and to the space in which losses are quoted.
     trained_on : mapping
         What else must be the same of events that are described (their columns, say); plain JSON.
+    dequantizer : Dequantizer
+        Smears discrete features before anything else.
     """
 
     scaler: ExtPipeline
     reference: ExtPipeline
     trained_on: Mapping[str, Any]
+    dequantizer: Dequantizer
 
     @classmethod
     def fit(
-        cls, X: np.ndarray, *, use_logit: bool, names: Sequence[str], trained_on: Mapping[str, Any] | None = None
+        cls,
+        X: np.ndarray,
+        *,
+        use_logit: bool,
+        names: Sequence[str],
+        trained_on: Mapping[str, Any] | None = None,
+        discrete: Sequence[str] = (),
     ) -> DensityPreprocessing:
-        """Learn range, mean and width of the training features X [n, d]; `names` are for messages."""
+        """Learn range, mean and width of the training features X [n, d]; `names` are theirs, `discrete` are those to be smeared."""
         for name, column in zip(names, X.T, strict=True):
             if column.min() == column.max():
                 raise InputError(f"the density estimator cannot be trained: the feature {name} is constant")
+        for name in discrete:
+            if name not in names:
+                raise InputError(f"{name} is none of the features, which are {', '.join(names)}")
+            if (n_values := len(np.unique(X[:, list(names).index(name)]))) > MOST_VALUES:
+                raise InputError(f"the feature {name} has {n_values} different values: it is not discrete, and is not smeared")
+        dequantizer = Dequantizer([list(names).index(name) for name in discrete])
         try:
+            X = dequantizer.fit_transform(X)
             reference = make_scaler(use_logit=True).fit(X)
         except ValueError as error:
             raise InputError(f"the density estimator cannot be trained: {error}") from error
-        return cls(reference if use_logit else make_scaler(use_logit=False).fit(X), reference, dict(trained_on or {}))
+        scaler = reference if use_logit else make_scaler(use_logit=False).fit(X)
+        return cls(scaler, reference, dict(trained_on or {}), dequantizer)
 
     @classmethod
     def load(cls, path: Path) -> DensityPreprocessing:
@@ -89,14 +109,16 @@ class DensityPreprocessing:
             trained_on = content["trained_on"]
             if not isinstance(trained_on, dict):
                 raise ValueError("trained_on is no object")
-            return cls(scaler_from_dict(content["scaler"]), scaler_from_dict(content["reference"]), trained_on)
+            scaler, reference = (scaler_from_dict(content[name]) for name in ("scaler", "reference"))
+            dequantizer = Dequantizer.from_dict(content["dequantizer"], scaler.steps[-1][1].n_features_in_)
+            return cls(scaler, reference, trained_on, dequantizer)
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"{path}: not the preprocessing of a density estimator ({error})") from error
 
     def save(self, path: Path) -> None:
         """Write the parameters as JSON."""
         scalers = {"scaler": scaler_to_dict(self.scaler), "reference": scaler_to_dict(self.reference)}
-        save_json(path, scalers | {"trained_on": dict(self.trained_on)})
+        save_json(path, scalers | {"dequantizer": self.dequantizer.to_dict(), "trained_on": dict(self.trained_on)})
 
     @property
     def uses_logit(self) -> bool:
@@ -154,7 +176,8 @@ class FeatureDensity:
 
     @property
     def _pipeline(self) -> ExtPipeline:
-        return ExtPipeline([*self.preprocessing.scaler.steps, ("density", self.estimator)])
+        steps = [("dequantizer", self.preprocessing.dequantizer), *self.preprocessing.scaler.steps, ("density", self.estimator)]
+        return ExtPipeline(steps)
 
     def predict_log_proba(self, X: np.ndarray, m: np.ndarray) -> np.ndarray:
         """log p(x|m) of events X [n, d] at m [n, c], in nats, per unit of the features; NaN outside the training range."""
@@ -202,6 +225,7 @@ class TrainedDensity:
         use_logit: bool,
         names: Sequence[str],
         trained_on: Mapping[str, Any] | None = None,
+        discrete: Sequence[str] = (),
         checkpoint: Any = None,
     ) -> TrainedDensity:
         """Fit an estimator to those events (X [n, d], m [n, c]) that lie inside the range of the training features.
@@ -209,18 +233,23 @@ class TrainedDensity:
         Parameters
         ----------
         names : sequence of str
-            Of the features, for messages.
+            Of the features.
         trained_on : mapping
             See `DensityPreprocessing`.
+        discrete : sequence of str
+            Features that are smeared by their own spacing first; samples are rounded back.
 
         Raises
         ------
         InputError
             If it cannot be trained.
         """
-        preprocessing = DensityPreprocessing.fit(train[0], use_logit=use_logit, names=names, trained_on=trained_on)
+        preprocessing = DensityPreprocessing.fit(
+            train[0], use_logit=use_logit, names=names, trained_on=trained_on, discrete=discrete
+        )
         offsets, events = [], []
         for (X, m), what in ((train, "training"), (val, "validation")):
+            X = preprocessing.dequantizer.transform(X)
             keep = preprocessing.inside(X, what)
             inside = X[keep]
             offsets.append(preprocessing.loss_offset(inside))

@@ -236,12 +236,11 @@ def make_scaler(*, use_logit: bool) -> ExtPipeline:
     return ExtPipeline([*steps, ("standard", ExtStandardScaler())])
 
 
-def fit_scaler(X: np.ndarray, keep: np.ndarray, *, use_logit: bool) -> ExtPipeline:
-    """The preprocessing that has the range of all events X [n, d], and standardizes those to `keep` [n]."""
+def fit_scaler(ends: np.ndarray, X: np.ndarray, *, use_logit: bool) -> ExtPipeline:
+    """The preprocessing whose range are the `ends` [2, d], and that standardizes X [n, d]."""
     scaler = make_scaler(use_logit=use_logit)
-    kept = X[keep]
     for _, step in scaler.steps:
-        kept = step.fit(X if isinstance(step, LogitScaler) else kept).transform(kept)
+        X = step.fit(ends if isinstance(step, LogitScaler) else X).transform(X)
     return scaler
 
 

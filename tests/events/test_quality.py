@@ -56,3 +56,23 @@ def test_the_warning_is_in_stage_json_and_comes_again_at_the_end(toy_dir, small_
     assert "only 3 different values" in warning
     assert caplog.text.count(warning) == 2
     assert [text.startswith("once more") for text in caplog.messages if warning in text] == [False, True]
+
+
+def test_a_discrete_feature_that_is_smeared_is_described(toy_dir, small_configs, tmp_path, run, caplog):
+    """Three values, of which the signal has mostly one: with --DE_dequantize the samples have them, too, and no event is cut for them."""
+    data = tmp_path / "data"
+    shutil.copytree(toy_dir, data)
+    for path in data.glob("*.npy"):
+        events = np.load(path)
+        events[:, 4] = np.digitize(events[:, 4], [0.4, 0.7])
+        np.save(path, events)
+    flags = {"cf_SR_min": 3.3, "data_dir": data, "save_dir": tmp_path / "out"}
+    common = [*small_configs, "--cf_no_logit", "--cf_oversampling", "--DE_epochs", 12, "--cf_epochs", 8]
+    run("run_all", *common, "--DE_dequantize", "feature_4", mode="CATHODE", **flags)
+    assert "cannot be described" not in caplog.text
+    assert "is far below" not in caplog.text
+    train = np.load(tmp_path / "out" / "X_train.npy")
+    values = np.unique(train[:, 4])
+    assert len(values) == 3, "data and samples have the three values, and the lowest and highest are not on the boundary"
+    shares = [np.mean(train[train[:, -2] == kind, 4] == values[1]) for kind in (0, 1)]
+    assert shares[0] == pytest.approx(shares[1], abs=0.15)
