@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import platform
 import resource
 import subprocess
@@ -49,6 +50,17 @@ def classifier_arrays(folder: Path, seed: int, mode: Any, **options: Any) -> Any
     (arrays,) = mode.build(EventSource(options), options)
     arrays = arrays.preprocessed(use_logit=False, fiducial_cut=False)
     return arrays, mode.training_sets(arrays, LearningOptions(use_class_weights=True, separate_val_set=True))
+
+
+def run_all(checkout: Path, *flags: Any) -> float:
+    """A checkout's `run_all.py` in one thread; its processor time, and that of the processes it started (s)."""
+    command = [sys.executable, "run_all.py", *(str(flag) for flag in flags)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg"}
+    process = subprocess.Popen(command, cwd=checkout, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        raise RuntimeError(f"{checkout}: {command} failed")
+    return usage.ru_utime + usage.ru_stime
 
 
 def alternate(commands: Sequence[Sequence[str]]) -> list[list[dict[str, Any]]]:

@@ -13,7 +13,6 @@ again.
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -51,15 +50,8 @@ def run_cathode(checkout: Path, data: Path, folder: Path, window: str, seed: int
     """The whole command; its processor time (s)."""
     low, high = WINDOWS[window]
     n_samples = 400_000 if window != "as_is" else 60_000
-    command = [sys.executable, "run_all.py", "--mode", "CATHODE", "--data_dir", data, "--save_dir", folder, "--seed", seed,
-               "--cf_SR_min", low, "--cf_SR_max", high, "--cf_n_samples", n_samples, *CATHODE, *further]  # fmt: skip
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg"}
-    process = subprocess.Popen([str(part) for part in command], cwd=checkout, env=environment, stdout=subprocess.DEVNULL,
-                               stderr=subprocess.DEVNULL)  # fmt: skip
-    _, status, usage = os.wait4(process.pid, 0)
-    if status:
-        raise RuntimeError(f"{checkout}: {command} failed")
-    return usage.ru_utime + usage.ru_stime
+    return measuring.run_all(checkout, "--mode", "CATHODE", "--data_dir", data, "--save_dir", folder, "--seed", seed, "--cf_SR_min", low,
+                             "--cf_SR_max", high, "--cf_n_samples", n_samples, *CATHODE, *further)  # fmt: skip
 
 
 def sics(scores: np.ndarray, labels: np.ndarray) -> tuple[float, float, float]:

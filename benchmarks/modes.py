@@ -1,0 +1,100 @@
+"""All modes, with the commands of `run_all.py --help`, beside another checkout: max SIC and SIC at fixed ε_B, with errors.
+
+    python benchmarks/modes.py --features_file pythia_dijets.features.h5 --extra_bkg_file pythia_dijets_extra_inneronly.features.h5 \\
+        --other ../commit_before/
+
+Both checkouts get the same separated events. Trainings run two at a time, in one thread each: seconds are processor time. Prints a table,
+adds to modes.json beside this script (`--name` for another file); what is there is not done again.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import measuring
+import numpy as np
+
+COMMON = ["--cf_separate_val_set", "--no_extra_signal", "--cf_save_model", "--cf_no_logit"]
+BALANCED = ["--cf_oversampling", "--cf_use_class_weights"]
+MODES = {
+    "CATHODE": [*COMMON, *BALANCED, "--cf_realistic_conditional"],
+    "LaCATHODE": ["--cf_separate_val_set", "--no_extra_signal", "--cf_save_model", "--cf_use_class_weights"],
+    "ANODE": ["--no_extra_signal"],
+    "CWoLa": [*COMMON, *BALANCED],
+    "idealized_AD": [*COMMON, *BALANCED],
+    "supervised": [*COMMON, "--cf_oversampling"],
+}
+SCORES = """
+import sys
+import numpy as np
+from workflow.evaluation import load_test_scores
+scores, labels = load_test_scores(sys.argv[1], sys.argv[1])
+np.savez(sys.argv[2], scores=scores, labels=labels)
+"""  # by the checkout that made them
+
+
+def judge(checkout: Path, folder: Path) -> dict[str, Any]:
+    """The figures of merit of a finished run, all by the code of this checkout."""
+    from evaluation.errors import figures_of_merit
+
+    path = folder / "scores.npz"
+    subprocess.run([sys.executable, "-c", SCORES, folder, path], cwd=checkout, check=True, capture_output=True)
+    with np.load(path) as content:
+        scores, labels = content["scores"], content["labels"]
+    return figures_of_merit(scores, labels).summary() | {"background": int((labels == 0).sum())}
+
+
+def main() -> None:
+    """Run, judge, compare."""
+    parser = measuring.parser(__doc__)
+    parser.add_argument("--other", type=Path, metavar="DIR", help="another checkout to compare with")
+    parser.add_argument("--S_over_B", type=float, default=0.006, metavar="X")
+    parser.add_argument("--n_samples", type=int, default=400_000, metavar="N", help="background samples of CATHODE")
+    parser.add_argument("--name", default="modes", help="of the JSON file")
+    args = parser.parse_args()
+    work, target = Path(args.work_dir).resolve() / args.name, measuring.HERE / f"{args.name}.json"
+    results = json.loads(target.read_text())["results"] if target.exists() else {}
+    codes = {"here": measuring.ROOT} | ({"other": args.other.resolve()} if args.other else {})
+    data = work / f"data_{args.seed}"
+    if not (data / "mjj_spectrum.png").exists():
+        files = [Path(file).resolve() if file != "none" else file for file in (args.features_file, args.extra_bkg_file)]
+        command = ["--features_file", files[0], "--extra_bkg_file", files[1], "--outdir", data, "--S_over_B", args.S_over_B]
+        command = [sys.executable, "run_data_preparation_LHCORD.py", *map(str, command), "--seed", str(args.seed)]
+        subprocess.run(command, cwd=measuring.ROOT, check=True, capture_output=True)
+    extra = ["--cf_extra_bkg"] if args.extra_bkg_file != "none" else []
+
+    def all_modes(name: str) -> None:
+        for mode, flags in MODES.items():
+            if f"{name} {mode}" in results:
+                continue
+            folder = work / f"{name}_{mode}_{args.seed}"
+            flags = [*flags, *(extra if mode in ("idealized_AD", "supervised") else [])]
+            flags += ["--cf_n_samples", args.n_samples] if mode == "CATHODE" else []
+            if mode == "LaCATHODE":
+                flags += ["--DE_dir", work / f"{name}_CATHODE_{args.seed}", "--DE_skip"]
+            flags += ["--threads", 1] if name == "here" else []
+            flags += ["--mode", mode, "--data_dir", data, "--save_dir", folder, "--seed", args.seed]
+            seconds = measuring.run_all(codes[name], *flags)
+            results[f"{name} {mode}"] = judge(codes[name], folder) | {"seconds": seconds}
+            sys.stderr.write(f"{name} {mode}: {results[f'{name} {mode}']}\n")
+            target.write_text(json.dumps({"results": results}, indent=1) + "\n")
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(all_modes, codes))
+    figures = ("max_sic", "sic_at_0.01", "sic_at_0.001")
+    rows: list[tuple[str, ...]] = [("mode", "code", "max SIC", "SIC at 1e-2", "SIC at 1e-3", "test background", "CPU s")]
+    for mode in MODES:
+        for name in codes:
+            found = results[f"{name} {mode}"]
+            measured = (f"{found[f]['value']:.2f} ± {found[f]['error']:.2f}" if f in found else "" for f in figures)
+            rows.append((mode, name, *measured, str(found["background"]), f"{found['seconds']:.0f}"))
+    measuring.write(args.name, {"results": results}, rows)
+
+
+if __name__ == "__main__":
+    main()
