@@ -47,7 +47,7 @@ class Options(LearningOptions, ExtraSignalOptions, ResumableOptions):
         "events per step",
         unit="events",
         check=positive,
-        default_text="512, fewer where an epoch would have less than 40 steps",
+        default_text="384, fewer where an epoch would have less than 40 steps",
     )
     patience: int = option(
         0,

@@ -27,6 +27,7 @@ from models.training.state import TrainingPlan, default_batch_size
 SCORED_TOGETHER = 2**16  # events whose scores in all epochs are in memory
 CHUNK = 1024  # events whose activations, for ten members, stay in cache
 LARGEST_STACK = 2 * 10**7  # weights
+LARGEST_BATCH = 384  # events, by default
 TRAINED_TOGETHER = 5  # networks per stack on the CPU: together a step costs a quarter less; more would leave cores idle
 
 
@@ -242,7 +243,7 @@ class NeuralNetworkClassifier(ClassifierMixin, EpochEstimator):
             data = tuple(MemberData.all_for_all(tensors, self.n_runs) for tensors in (train, val))
         plan = TrainingPlan(
             self.epochs,
-            default_batch_size(data[0].rows.shape[1], 512) if self.batch_size is None else self.batch_size,
+            default_batch_size(data[0].rows.shape[1], LARGEST_BATCH) if self.batch_size is None else self.batch_size,
             self.lr,
             self.weight_decay,
             one_cycle=self.schedule == "one_cycle",
