@@ -12,7 +12,7 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.exceptions import NotFittedError
 
 from common.progress import Progress, progress
-from models.arrays import RandomState, as_generator, as_matrix
+from models.arrays import RandomState, as_generator, conditions_to_sample, with_conditions
 
 
 class EnsembleModel(BaseEstimator):
@@ -42,14 +42,14 @@ class EnsembleModel(BaseEstimator):
 
     def fit(self, X: np.ndarray, m: np.ndarray, *args: Any, **kwargs: Any) -> EnsembleModel:
         """Fit a copy of every member to the same events; of classifiers, m are the classes."""
-        self.models_ = [clone(model).fit(X, m, *args, **kwargs) for model in self.models]
+        self.models_ = [with_conditions(clone(model).fit, X, m, *args, **kwargs) for model in self.models]
         return self
 
     def predict_log_proba(self, X: np.ndarray, m: np.ndarray | None = None) -> np.ndarray:
         """log of the mean of the members' `predict_proba`: of densities [n] given m, or of classifiers [n, 2]."""
         if not self._conditional:
             return np.log(self.predict_proba(X))
-        members = np.stack([model.predict_log_proba(X, m) for model in self._progress("log p(x|m)")])
+        members = np.stack([with_conditions(model.predict_log_proba, X, m) for model in self._progress("log p(x|m)")])
         return logsumexp(members, axis=0) - np.log(len(members))
 
     def predict_proba(self, X: np.ndarray, m: np.ndarray | None = None) -> np.ndarray:
@@ -68,11 +68,7 @@ class EnsembleModel(BaseEstimator):
 
     def sample(self, n_samples: int = 1, m: np.ndarray | None = None, random_state: RandomState = None) -> np.ndarray:
         """Draw one event for every row of m [n, c] (or `n_samples` at a single one); the rows are dealt out evenly to the members."""
-        m = as_matrix(m, name="m")
-        if len(m) == 1:
-            m = np.repeat(m, n_samples, axis=0)
-        if n_samples not in (1, len(m)):
-            raise ValueError(f"n_samples is {n_samples}, but m has {len(m)} rows")
+        m = conditions_to_sample(m, n_samples)
         rng, shares = as_generator(self.random_state if random_state is None else random_state), []
         n_members = len(self._members())
         for i, model in zip(range(len(m)), self._progress("sampling"), strict=False):  # some are idle where events are few

@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 class DensityEstimator(Protocol):
-    """p(x|m) of features x [n, d] given m [n, c].
+    """p(x|m) of features x [n, d] given m, which the project hands over as [n, c], also where it was given m [n].
 
     `fit` gets an open `checkpoint` in which it may keep an unfinished training, and may ignore it. LaCATHODE also needs
     `transform(X, m)`, coordinates that are N(0, 1). An estimator of which there are several versions (the epochs of a training) may offer
