@@ -60,7 +60,7 @@ class EnsembleModel(BaseEstimator):
 
     def predict(self, X: np.ndarray) -> np.ndarray:
         """Mean of the members' class-1 probabilities [n]."""
-        return np.mean([model.predict(X) for model in self._members()], axis=0)
+        return self.predict_proba(X)[:, 1]
 
     def score_samples(self, X: np.ndarray, m: np.ndarray) -> np.ndarray:
         """log p(x|m) of every event [n], in nats."""

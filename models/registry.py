@@ -136,7 +136,7 @@ class EstimatorRegistry(Registry[type]):
         return self.get(name)(**hyperparameters, **values)
 
     def load(self, folder: Path, name: str) -> Any:
-        """The estimator NAME in a folder, whatever it is.
+        """The estimator NAME in a folder, whatever it is: one that can be chosen, or of a subclass of such a one.
 
         Raises
         ------
@@ -147,9 +147,11 @@ class EstimatorRegistry(Registry[type]):
 
         path = Path(folder) / f"{name}_estimator.json"
         wanted = load_json(path).get("estimator")
-        for known, place in self._places.items():
-            if place.split(":")[1] == wanted:
-                return self.get(known).load_from(folder, name)
+        for known in self.names:
+            chosen = self.get(known)
+            for kind in (chosen, *chosen.__subclasses__()):
+                if kind.__name__ == wanted:
+                    return kind.load_from(folder, name)
         raise InputError(f"{path}: {wanted!r} is no {self.kind}")
 
     def _types(self, name: str) -> dict[str, Any]:

@@ -178,7 +178,7 @@ class ExtPipeline(Pipeline):
         return total + _call(self.steps[-1][1], "predict_log_proba", X, m)
 
     def predict(self, X: np.ndarray, m: np.ndarray | None = None) -> np.ndarray:
-        """What the last step predicts of every event [n]: of a classifier of this project the class-1 probability."""
+        """What the last step predicts of every event [n]: of `NeuralNetworkClassifier` the class-1 probability."""
         return _call(self.steps[-1][1], "predict", self._scaled(X, m), m)
 
     def predict_proba(self, X: np.ndarray, m: np.ndarray | None = None) -> np.ndarray:
