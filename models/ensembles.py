@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -81,7 +80,7 @@ class EnsembleModel(BaseEstimator):
     @property
     def _conditional(self) -> bool:
         """Whether the members are densities given m, not classifiers."""
-        return "m" in signature(self._members()[0].predict_proba).parameters
+        return hasattr(self._members()[0], "sample")
 
     def _members(self) -> list[Any]:
         if len(self.models) == 0:
