@@ -223,6 +223,8 @@ def minimum_val_loss_model_evaluation(
         raise InputError(f"{Path(data_dir) / 'X_extrasig.npy'}: no such file")
     test = Events(load_array(Path(data_dir) / "X_test.npy"), mixed=True) if predict_on_samples else arrays.test
     tested = [test, *([arrays.extrasig] if extra_signal else [])]
-    scores = [classifier.predict_best(arrays.inputs(events, use_mjj=use_mjj), n_epochs) for events in tested]
+    inputs = [arrays.inputs(events, use_mjj=use_mjj) for events in tested]
+    several = hasattr(classifier, "predict_best")
+    scores = [classifier.predict_best(X, n_epochs) if several else classifier.predict_runs(X)[:, None] for X in inputs]
     scores = [each.mean(axis=1, keepdims=True) if take_mean else each for each in scores]
     return tuple(scores) if extra_signal else scores[0]

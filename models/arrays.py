@@ -6,6 +6,7 @@ import math
 import mmap
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -58,6 +59,34 @@ def as_matrix(X: Any, *, name: str = "X", width: int | None = None, length: int 
     if length is not None and len(matrix) != length:
         raise ValueError(f"{name} has {len(matrix)} rows, expected {length}")
     return matrix
+
+
+def with_conditions(function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+    """Call an estimator's method with its `m` and `m_val` as arrays [n, c]: a one-dimensional one is one condition per event.
+
+    Whoever hands conditions on does it in this way: an estimator behind scalers or in a mixture never sees any other shape.
+    """
+    call = signature(function).bind(*arguments, **named)
+    for name in ("m", "m_val"):
+        if call.arguments.get(name) is not None:
+            call.arguments[name] = as_matrix(call.arguments[name], name=name)
+    return function(*call.args, **call.kwargs)
+
+
+def conditions_to_sample(m: Any, n_samples: int) -> np.ndarray:
+    """The conditions [n, c] of the events to be drawn: the rows of m, or a single row `n_samples` times.
+
+    Raises
+    ------
+    ValueError
+        If `n_samples` and the length of m do not fit together.
+    """
+    m = as_matrix(m, name="m")
+    if len(m) == 1:
+        m = np.repeat(m, n_samples, axis=0)
+    if n_samples not in (1, len(m)):
+        raise ValueError(f"n_samples is {n_samples}, but m has {len(m)} rows")
+    return m
 
 
 def in_chunks(function: Callable[[np.ndarray], np.ndarray], X: np.ndarray, size: int = 2**16) -> np.ndarray:

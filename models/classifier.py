@@ -303,17 +303,17 @@ class NeuralNetworkClassifier(ClassifierMixin, EpochEstimator):
         return scores
 
     def predict(self, X: np.ndarray) -> np.ndarray:
-        """Mean probability of class 1 over the networks [n]; what users of this API expect instead of a class."""
-        return self.predict_runs(X).mean(axis=0)
+        """Mean probability of class 1 over the networks [n]; `NeuralNetworkClassPredictor` predicts classes."""
+        return self.predict_proba(X)[:, 1]
 
     def predict_proba(self, X: np.ndarray) -> np.ndarray:
         """Probabilities of class 0 and class 1 [n, 2], averaged over the networks."""
-        signal = self.predict(X)
+        signal = self.predict_runs(X).mean(axis=0)
         return np.stack([1 - signal, signal], axis=1)
 
     def score(self, X: np.ndarray, y: np.ndarray, sample_weight: np.ndarray | None = None) -> float:
         """Share of the events on whose class the networks are right, at a cut of 0.5."""
-        return float(np.average((self.predict(X) > 0.5) == (np.ravel(y) == self.classes_[1]), weights=sample_weight))
+        return float(np.average((self.predict_proba(X)[:, 1] > 0.5) == (np.ravel(y) == self.classes_[1]), weights=sample_weight))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -381,3 +381,25 @@ class NeuralNetworkClassifier(ClassifierMixin, EpochEstimator):
         if self.use_class_weights:
             weight = weight / np.bincount(y, weights=weight)[y]
         return [torch.as_tensor(a, dtype=torch.float32, device=self._device) for a in (X, y, weight / weight.mean())]
+
+
+class NeuralNetworkClassPredictor(NeuralNetworkClassifier):
+    """The same networks, but `predict` gives classes, as scikit-learn's `cross_val_score`, `GridSearchCV` and others expect.
+
+    Classes are those of `fit`; 0 and 1 where the weights were read from a folder.
+
+    Examples
+    --------
+    >>> from sklearn.model_selection import cross_val_score
+    >>> rng = np.random.default_rng(1)
+    >>> y = np.repeat(["background", "signal"], 200)
+    >>> X = rng.normal(size=(400, 2)) + 3 * (y == "signal")[:, None]
+    >>> accuracies = cross_val_score(NeuralNetworkClassPredictor(n_inputs=2, epochs=20, random_state=1), X, y, scoring="accuracy")
+    >>> bool(accuracies.mean() > 0.9)
+    True
+    """
+
+    def predict(self, X: np.ndarray) -> np.ndarray:
+        """The class [n] whose mean probability is above 1/2; the first one for rows with NaN, as no cut on the score selects them."""
+        selected = self.predict_proba(X)[:, 1] > 0.5
+        return self.classes_[selected.astype(int)]

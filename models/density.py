@@ -16,7 +16,7 @@ import numpy as np
 from common.contract import OutputFile
 from common.errors import InputError
 from common.files import load_json, save_arrays, save_json
-from models.arrays import in_chunks
+from models.arrays import as_matrix, in_chunks
 from models.dequantizer import Dequantizer
 from models.ensembles import EnsembleModel
 from models.registry import DENSITIES
@@ -253,7 +253,7 @@ class TrainedDensity:
             keep = preprocessing.inside(X, what)
             inside = X[keep]
             offsets.append(preprocessing.loss_offset(inside))
-            events += [in_chunks(preprocessing.scaler.transform, inside), m[keep]]
+            events += [in_chunks(preprocessing.scaler.transform, inside), as_matrix(m, name="m", length=len(X))[keep]]
         del train, val, X, m, inside
         try:
             estimator.fit(*(events.pop(0) for _ in range(4)), checkpoint=checkpoint)  # which then is the only one to hold them

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.exceptions import NotFittedError
 
 from common.progress import Progress, progress
-from models.arrays import RandomState, as_generator, as_matrix
+from models.arrays import RandomState, as_generator, conditions_to_sample, with_conditions
 
 
 class EnsembleModel(BaseEstimator):
@@ -42,14 +41,14 @@ class EnsembleModel(BaseEstimator):
 
     def fit(self, X: np.ndarray, m: np.ndarray, *args: Any, **kwargs: Any) -> EnsembleModel:
         """Fit a copy of every member to the same events; of classifiers, m are the classes."""
-        self.models_ = [clone(model).fit(X, m, *args, **kwargs) for model in self.models]
+        self.models_ = [with_conditions(clone(model).fit, X, m, *args, **kwargs) for model in self.models]
         return self
 
     def predict_log_proba(self, X: np.ndarray, m: np.ndarray | None = None) -> np.ndarray:
         """log of the mean of the members' `predict_proba`: of densities [n] given m, or of classifiers [n, 2]."""
         if not self._conditional:
             return np.log(self.predict_proba(X))
-        members = np.stack([model.predict_log_proba(X, m) for model in self._progress("log p(x|m)")])
+        members = np.stack([with_conditions(model.predict_log_proba, X, m) for model in self._progress("log p(x|m)")])
         return logsumexp(members, axis=0) - np.log(len(members))
 
     def predict_proba(self, X: np.ndarray, m: np.ndarray | None = None) -> np.ndarray:
@@ -60,7 +59,7 @@ class EnsembleModel(BaseEstimator):
 
     def predict(self, X: np.ndarray) -> np.ndarray:
         """Mean of the members' class-1 probabilities [n]."""
-        return np.mean([model.predict(X) for model in self._members()], axis=0)
+        return self.predict_proba(X)[:, 1]
 
     def score_samples(self, X: np.ndarray, m: np.ndarray) -> np.ndarray:
         """log p(x|m) of every event [n], in nats."""
@@ -68,11 +67,7 @@ class EnsembleModel(BaseEstimator):
 
     def sample(self, n_samples: int = 1, m: np.ndarray | None = None, random_state: RandomState = None) -> np.ndarray:
         """Draw one event for every row of m [n, c] (or `n_samples` at a single one); the rows are dealt out evenly to the members."""
-        m = as_matrix(m, name="m")
-        if len(m) == 1:
-            m = np.repeat(m, n_samples, axis=0)
-        if n_samples not in (1, len(m)):
-            raise ValueError(f"n_samples is {n_samples}, but m has {len(m)} rows")
+        m = conditions_to_sample(m, n_samples)
         rng, shares = as_generator(self.random_state if random_state is None else random_state), []
         n_members = len(self._members())
         for i, model in zip(range(len(m)), self._progress("sampling"), strict=False):  # some are idle where events are few
@@ -85,7 +80,7 @@ class EnsembleModel(BaseEstimator):
     @property
     def _conditional(self) -> bool:
         """Whether the members are densities given m, not classifiers."""
-        return "m" in signature(self._members()[0].predict_proba).parameters
+        return hasattr(self._members()[0], "sample")
 
     def _members(self) -> list[Any]:
         if len(self.models) == 0:

@@ -15,7 +15,7 @@ from sklearn.base import TransformerMixin
 from common.errors import InputError
 from common.progress import progress
 from models import affine_gradients
-from models.arrays import RandomState, as_generator, as_matrix, as_seed, member_generators
+from models.arrays import RandomState, as_generator, as_matrix, as_seed, conditions_to_sample, member_generators
 from models.autoregressive import Affine, ConditionalFlow, Spline, StackedFlow, losses_of
 from models.training.checkpoints import Checkpoint
 from models.training.estimator import EpochEstimator
@@ -31,7 +31,7 @@ SILENT_SECONDS = 5.0  # of transforming or sampling events before its progress i
 
 
 class ConditionalNormalizingFlow(TransformerMixin, EpochEstimator):
-    """A conditional normalizing flow for the density of X [n, d] given m [n, c].
+    """A conditional normalizing flow for the density of X [n, d] given m [n, c], or m [n] where there is one condition.
 
     Parameters
     ----------
@@ -289,11 +289,7 @@ class ConditionalNormalizingFlow(TransformerMixin, EpochEstimator):
         module = self._ready()
         if m is None:
             raise ValueError("m is missing: sample(m=masses) draws one event for every mass")
-        m = as_matrix(m, name="m", width=module.condition_scale.shape[0])
-        if len(m) == 1:
-            m = np.repeat(m, n_samples, axis=0)
-        if n_samples not in (1, len(m)):
-            raise ValueError(f"n_samples is {n_samples}, but m has {len(m)} rows")
+        m = conditions_to_sample(m, n_samples)
         rng = as_generator(self.random_state if random_state is None else random_state)
         return self.inverse_transform(rng.standard_normal((len(m), module.d)), m)
 

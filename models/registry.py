@@ -1,8 +1,10 @@
 """The estimators that can be chosen by name, and what is asked of them.
 
-A new one is a class with these methods and a line below. Parameters are stored by `__init__` as scikit-learn wants them; the stages set
-those among `random_state`, `n_jobs` (how many processes may be used), `no_gpu`, `verbose`, `val_split`, `n_runs`, `epochs`, `batch_size`
-and `patience` that it has.
+A new one is a class with these methods and a line below; docs/estimators.md has an example of both kinds. It derives from scikit-learn's
+`BaseEstimator`, or from `models.plain.PlainEstimator`, which has `hyperparameters`, `save` and `load_from`. Parameters are stored by
+`__init__` as scikit-learn wants them; the stages set those among `random_state`, `n_jobs` (how many processes may be used), `no_gpu`,
+`verbose`, `epochs`, `batch_size` and `patience` that it has, of a density `num_inputs` and `condition_scale` (by what m is best divided),
+of a classifier `n_inputs`, `use_class_weights`, `val_split` and `n_runs`.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 class DensityEstimator(Protocol):
-    """p(x|m) of features x [n, d] given m [n, c].
+    """p(x|m) of features x [n, d] given m, which the project hands over as [n, c], also where it was given m [n].
 
     `fit` gets an open `checkpoint` in which it may keep an unfinished training, and may ignore it. LaCATHODE also needs
     `transform(X, m)`, coordinates that are N(0, 1). An estimator of which there are several versions (the epochs of a training) may offer
@@ -57,9 +59,9 @@ class DensityEstimator(Protocol):
 class Classifier(Protocol):
     """`n_runs` independent classifiers of events X [n, d] into y = 0 and 1.
 
-    `fit` is without validation events where every run is to hold out its own random share `val_split`. A classifier of which there are
-    several versions in every run (the epochs of a network) may offer `predict_versions(X)`, scores [n_runs, k, n] in the order of
-    `val_losses_[1:]`.
+    `fit` is without validation events (None) where every run is to hold out its own random share `val_split`. A classifier of which
+    there are several versions in every run (the epochs of a network) may offer `predict_versions(X)`, scores [n_runs, k, n] in the order
+    of `val_losses_[1:]`, and `predict_best(X, n_best)`, those of the best ones.
     """
 
     hyperparameters: ClassVar[tuple[str, ...]]
@@ -141,7 +143,7 @@ class EstimatorRegistry(Registry[type]):
         return self.get(name)(**hyperparameters, **values)
 
     def load(self, folder: Path, name: str) -> Any:
-        """The estimator NAME in a folder, whatever it is.
+        """The estimator NAME in a folder, whatever it is: one that can be chosen, or of a subclass of such a one.
 
         Raises
         ------
@@ -152,9 +154,11 @@ class EstimatorRegistry(Registry[type]):
 
         path = Path(folder) / f"{name}_estimator.json"
         wanted = load_json(path).get("estimator")
-        for known, place in self._places.items():
-            if place.split(":")[1] == wanted:
-                return self.get(known).load_from(folder, name)
+        for known in self.names:
+            chosen = self.get(known)
+            for kind in (chosen, *chosen.__subclasses__()):
+                if kind.__name__ == wanted:
+                    return kind.load_from(folder, name)
         raise InputError(f"{path}: {wanted!r} is no {self.kind}")
 
     def _types(self, name: str) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import check_is_fitted
 
 from common.errors import InputError
-from models.arrays import RandomState, as_matrix
+from models.arrays import RandomState, as_matrix, conditions_to_sample, with_conditions
 
 
 class LogitScaler(TransformerMixin, BaseEstimator):
@@ -104,9 +104,9 @@ class ExtStandardScaler(StandardScaler):
 class ExtPipeline(Pipeline):
     """A scikit-learn Pipeline of scalers and flows, perhaps with a density estimator or a classifier at its end, that knows m.
 
-    The condition m is handed to every step that has a use for it, whether scikit-learn's metadata routing is on or off. The Jacobian is
-    carried through: with a density at the end, `predict_log_proba` is that of the features that go in, and `sample` returns such
-    features.
+    The conditions m [n, c], or m [n] where there is one, are handed as [n, c] to every step that has a use for them, whether
+    scikit-learn's metadata routing is on or off. The Jacobian is carried through: with a density at the end, `predict_log_proba` is that
+    of the features that go in, and `sample` returns such features.
 
     Examples
     --------
@@ -131,11 +131,11 @@ class ExtPipeline(Pipeline):
             For the last step: the classes y of a classifier, for example.
         """
         for step in self._scalers():
-            step.fit(X, m) if _takes_m(step.fit) else step.fit(X)
+            _call(step, "fit", X, m)
             X, X_val = (None if a is None else _call(step, "transform", a, c) for a, c in ((X, m), (X_val, m_val)))
         last = self.steps[-1][1]
         further = {"m": m, "X_val": X_val, "m_val": m_val} if _takes_m(last.fit) else {}
-        last.fit(X, **{name: value for name, value in further.items() if value is not None}, **fit_params)
+        with_conditions(last.fit, X, **{name: value for name, value in further.items() if value is not None}, **fit_params)
         return self
 
     def fit_transform(
@@ -178,7 +178,7 @@ class ExtPipeline(Pipeline):
         return total + _call(self.steps[-1][1], "predict_log_proba", X, m)
 
     def predict(self, X: np.ndarray, m: np.ndarray | None = None) -> np.ndarray:
-        """What the last step predicts of every event [n]: of a classifier of this project the class-1 probability."""
+        """What the last step predicts of every event [n]: of `NeuralNetworkClassifier` the class-1 probability."""
         return _call(self.steps[-1][1], "predict", self._scaled(X, m), m)
 
     def predict_proba(self, X: np.ndarray, m: np.ndarray | None = None) -> np.ndarray:
@@ -198,8 +198,10 @@ class ExtPipeline(Pipeline):
 
     def sample(self, n_samples: int = 1, m: np.ndarray | None = None, random_state: RandomState = None) -> np.ndarray:
         """Events x ~ p(x|m) in the features that go in, as the last step's `sample` draws them."""
+        if m is not None:
+            m = conditions_to_sample(m, n_samples)
+            n_samples = len(m)
         Z = self.steps[-1][1].sample(n_samples, m, random_state)
-        m = None if m is None else np.broadcast_to(as_matrix(m, name="m"), (len(Z), as_matrix(m, name="m").shape[1]))
         for step in reversed(self._scalers()):
             Z = _call(step, "inverse_transform", Z, m)
         return Z
@@ -219,10 +221,10 @@ def _takes_m(function: Callable[..., Any]) -> bool:
     return "m" in signature(function).parameters
 
 
-def _call(step: Any, method: str, X: np.ndarray, m: np.ndarray | None) -> np.ndarray:
+def _call(step: Any, method: str, X: np.ndarray, m: np.ndarray | None) -> Any:
     """A step's method, with m where it takes one."""
     function = getattr(step, method)
-    return function(X, m) if _takes_m(function) else function(X)
+    return with_conditions(function, X, m) if _takes_m(function) else function(X)
 
 
 def make_ext_pipeline(*steps: Any) -> ExtPipeline:

@@ -1,5 +1,5 @@
-"""The neural network classifier."""
+"""The neural network classifier, and the one whose `predict` gives classes."""
 
-from models.classifier import NeuralNetworkClassifier
+from models.classifier import NeuralNetworkClassifier, NeuralNetworkClassPredictor
 
-__all__ = ["NeuralNetworkClassifier"]
+__all__ = ["NeuralNetworkClassPredictor", "NeuralNetworkClassifier"]

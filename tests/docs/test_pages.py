@@ -6,14 +6,19 @@ import importlib.util
 import re
 import shlex
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from scipy.stats import multivariate_normal, norm
+from sklearn.metrics import roc_auc_score
 from toys import ROOT, toy_background, write_toy
 
 from common.contract import patterns
+from common.files import load_json
 from common.options import make_parser
 from run_data_preparation_LHCORD import Options
 
@@ -163,3 +168,69 @@ def test_python_runs(page, workplace, run, monkeypatch):
             names |= {"X": names["X"][:, :4]}
         exec(compile(text.replace("epochs=20", "epochs=1").replace("100_000", "500"), str(page), "exec"), names)
     plt.close("all")
+
+
+OWN_ESTIMATORS = re.search("## Your own\n.*?(?=^## )", (ROOT / "docs" / "estimators.md").read_text(), re.MULTILINE | re.DOTALL)[0]
+WIDTHS = np.eye(5) + 0.4  # of the features, which are correlated
+
+
+def means(m: np.ndarray) -> np.ndarray:
+    """Of five features [n, 5], linear in m [n]."""
+    return 2.0 + np.outer(m, [0.5, -0.3, 0.2, 0.0, 1.0])
+
+
+def test_own_estimators_describe_and_find():
+    """The examples as they stand: samples have the law of the background, the classifier ranks signal above it."""
+    rng = np.random.default_rng(4)
+    m = rng.uniform(2.5, 4.5, 50000)
+    m_sideband, m_data = m[abs(m - 3.5) > 0.2], rng.uniform(3.3, 3.7, 20000)
+    X_sideband, background = (means(masses) + rng.normal(size=(len(masses), 5)) @ WIDTHS for masses in (m_sideband, m_data))
+    is_signal = rng.random(len(m_data)) < 0.1
+    names = {"np": np, "X_sideband": X_sideband, "m_sideband": m_sideband, "m_data": m_data}
+    names["X_data"] = background + 3 * is_signal[:, None]
+    for _, text in BLOCK.findall(OWN_ESTIMATORS):
+        exec(text, names)
+    samples, truth = names["density"].sample(m_data, rng), multivariate_normal(cov=WIDTHS @ WIDTHS)
+    # Errors of the samples, and of what was learned from half the sideband.
+    errors = np.sqrt(np.diag(truth.cov) * (1 / len(m_data) + 2 / len(m_sideband)))
+    assert (abs((samples - means(m_data)).mean(axis=0)) < 4 * errors).all()
+    np.testing.assert_allclose(np.cov((samples - means(m_data)).T), truth.cov, atol=0.15)
+    expected = truth.logpdf(background - means(m_data)).mean()
+    assert names["density"].predict_log_proba(background, m_data).mean() == pytest.approx(expected, abs=0.01)
+    assert names["samples"].shape == samples.shape
+    best = norm.cdf(np.sqrt(5 / 2))  # along the best direction signal and background are √5 widths apart
+    assert roc_auc_score(is_signal, names["scores"]) == pytest.approx(best, abs=0.01)
+
+
+def test_own_estimators_are_chosen_by_name(toy_dir, tmp_path):
+    """In a copy of the project that is changed as the page says: the density closes, the scores find the signal, both can be loaded."""
+    for path in ROOT.iterdir():
+        if (path / "__init__.py").is_file():
+            shutil.copytree(path, tmp_path / path.name, ignore=shutil.ignore_patterns("__pycache__"))
+        elif path.suffix in (".py", ".yml"):
+            shutil.copy(path, tmp_path)
+    classes = [text for _, text in BLOCK.findall(OWN_ESTIMATORS) if "class " in text]
+    (tmp_path / "models" / "mine.py").write_text("\n".join(classes))
+    registry = tmp_path / "models" / "registry.py"
+    for line, where in re.findall(r'`("\w+": "models\.mine:\w+")` to\s+`(\w+)`', OWN_ESTIMATORS):
+        text = registry.read_text()
+        registry.write_text(re.sub(rf'({where} = EstimatorRegistry\(\s+"[\w ]+",\s+{{)', rf"\1{line}, ", text))
+    chosen = re.findall(r"`(--\w+_model \w+)`", OWN_ESTIMATORS)
+    assert len(chosen) == 2
+    run = (
+        f"run_all.py --mode CATHODE --seed 1 {' '.join(chosen)} --DE_no_logit --DE_closure 2 --cf_n_samples 20000 --cf_oversampling"
+        " --cf_use_class_weights --cf_save_model --save_dir results --data_dir"
+    )
+    closed = (
+        "from models.density import load_density; assert type(load_density('results').estimator).__name__ == 'LinearGaussian'"
+    )
+    scored = (
+        "import numpy as np; from evaluation_utils import minimum_val_loss_model_evaluation as evaluate;"
+        "assert np.allclose(evaluate('results', 'results', extra_signal=False), np.load('results/preds_matris.npy'))"
+    )
+    for command in ([*run.split(), toy_dir], ["-c", closed], ["-c", scored]):
+        done = subprocess.run([sys.executable, *map(str, command)], cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    results = {stage: record["results"] for stage, record in load_json(tmp_path / "results" / "STAGE.json").items()}
+    assert results["closure_test my_ANODE_model"]["mean_two_sample_auc"] == pytest.approx(0.5, abs=0.05)
+    assert results["evaluation"]["auc"] == [pytest.approx(1, abs=0.05)]
