@@ -3,8 +3,8 @@
 A new one is a class with these methods and a line below; docs/estimators.md has an example of both kinds. It derives from scikit-learn's
 `BaseEstimator`, or from `models.plain.PlainEstimator`, which has `hyperparameters`, `save` and `load_from`. Parameters are stored by
 `__init__` as scikit-learn wants them; the stages set those among `random_state`, `n_jobs` (how many processes may be used), `no_gpu`,
-`verbose`, `epochs`, `batch_size` and `patience` that it has, of a density `num_inputs` and `condition_scale` (by what m is best divided),
-of a classifier `n_inputs`, `use_class_weights`, `val_split` and `n_runs`.
+`verbose`, `epochs`, `batch_size` and `patience` that it has, of a density `num_inputs`, `condition_center` and `condition_scale` (m is
+best seen as distance from the one in units of the other), of a classifier `n_inputs`, `use_class_weights`, `val_split` and `n_runs`.
 """
 
 from __future__ import annotations
