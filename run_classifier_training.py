@@ -11,7 +11,7 @@ weights of all runs in the epochs that were averaged, my_classifier_epoch_E.par,
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 NAME = "my_classifier"
+NUMBERS = {"n_runs": 10, "n_ensemble": 1, "patience": 0}  # where they are not given
+NUMBERS_OF_TREES = {"n_runs": 3, "n_ensemble": 50, "patience": 10}
 SUSPICIOUS_LOSS = 0.87  # of that of a blind classifier; 10 % of signal that is told from all background would give 0.93
 SMALLEST_SPREAD = 1e-3  # of the scores of a network that is alive; one that has merely learned nothing has more than 0.01
 
@@ -39,9 +41,17 @@ SMALLEST_SPREAD = 1e-3  # of the scores of a network that is alive; one that has
 class Options(LearningOptions, ExtraSignalOptions, ResumableOptions):
     """Options of stage 4."""
 
-    model: str = option("nn", "classifier, see docs/estimators.md", choices=CLASSIFIERS.names)
+    model: str = option("nn", "classifier: networks or boosted trees, see docs/estimators.md", choices=CLASSIFIERS.names)
     epochs: int = option(30, "passes over the training events", unit="epochs", check=positive)
-    n_runs: int = option(10, "number of independent classifiers", check=positive)
+    n_runs: int | None = option(
+        None,
+        "number of independent classifiers, whose spread shows how reliable they are",
+        check=positive,
+        default_text="10; 3 for hgb",
+    )
+    n_ensemble: int | None = option(
+        None, "members of each, whose scores are averaged", check=positive, default_text="1; 50 for hgb"
+    )
     batch_size: int | None = option(
         None,
         "events per step",
@@ -49,17 +59,18 @@ class Options(LearningOptions, ExtraSignalOptions, ResumableOptions):
         check=positive,
         default_text="384, fewer where an epoch would have less than 40 steps",
     )
-    patience: int = option(
-        0,
-        "a classifier is done after so many epochs without a lower validation loss; 0: never",
+    patience: int | None = option(
+        None,
+        "a classifier is done after so many epochs (or trees) without a lower validation loss; 0: never",
         unit="epochs",
         check=not_negative,
+        default_text="0; 10 for hgb",
     )
     config_file: Path | None = option(
         None,
         "YAML file with the classifier's hyperparameters",
         metavar="FILE",
-        default_text="the classifier's own, classifier.yml for nn",
+        default_text="the classifier's own, classifier.yml for nn, classifier_hgb.yml for hgb",
         recorded=False,
     )
     save_model: bool = option(
@@ -67,6 +78,12 @@ class Options(LearningOptions, ExtraSignalOptions, ResumableOptions):
     )
     data_dir: Path = option(SAVEDIR, "folder with the arrays of stage 3", metavar="DIR", chained_as=None, recorded=False)
     savedir: Path = option(SAVEDIR, "folder for losses and scores", metavar="DIR", chained_as=None, recorded=False)
+
+    @property
+    def numbers(self) -> dict[str, int]:
+        """Runs, members and patience: as given, or as is best for the classifier."""
+        usual = NUMBERS_OF_TREES if self.model == "hgb" else NUMBERS
+        return {name: value if getattr(self, name) is None else getattr(self, name) for name, value in usual.items()}
 
 
 def main(options: Options) -> None:
@@ -121,16 +138,19 @@ def _train(options: Options, hyperparameters: dict[str, Any], arrays: Classifier
     from common.files import save_arrays
     from common.processes import usable_cores
     from common.seeds import make_seed
-    from evaluation.scores import RULE
+    from evaluation.scores import RULE, losses_of_runs
     from models.arrays import no_gpu
     from models.training.checkpoints import CHECKPOINT, Checkpoint
     from plots import losses as figures
     from plots.style import save
 
+    balanced = options.use_class_weights or hyperparameters.get("use_class_weights", False)
+    hyperparameters = {name: value for name, value in hyperparameters.items() if name != "use_class_weights"}
+    options = replace(options, use_class_weights=balanced)
     sets, n_val = classifier_mode(options).training_sets(arrays, options), len(arrays.validation)
     (X, y, weight), (X_val, y_val, weight_val) = sets if len(sets) == 2 else (sets[0], (None, None, None))
     classifier = CLASSIFIERS.create(
-        options.model, hyperparameters, options, ("epochs", "n_runs", "batch_size", "patience"), n_inputs=X.shape[1],
+        options.model, hyperparameters, options, ("epochs", "batch_size", *options.numbers), **options.numbers, n_inputs=X.shape[1],
         use_class_weights=False, val_split=n_val / (len(arrays.train) + n_val), n_jobs=usable_cores(options.threads),
         no_gpu=no_gpu(options.device), verbose=True, random_state=make_seed(options.seed, "classifier"),
     )  # fmt: skip
@@ -142,7 +162,8 @@ def _train(options: Options, hyperparameters: dict[str, Any], arrays: Classifier
         raise InputError(f"the classifiers cannot be trained: {error}") from error
     if options.save_model:
         classifier.save(folder, NAME)
-    losses = {"loss_matris": classifier.train_losses_[1:].T, "val_loss_matris": classifier.val_losses_[1:].T}
+    curves, n_ensemble = (classifier.train_losses_[1:], classifier.val_losses_[1:]), getattr(classifier, "n_ensemble", 1)
+    losses = dict(zip(("loss_matris", "val_loss_matris"), (losses_of_runs(curve, n_ensemble) for curve in curves), strict=True))
     save_arrays(folder, losses)
     for suffix, events in (("", arrays.test), ("_extrasig", arrays.extrasig), ("_sideband", arrays.sideband)):
         if events is not None:

@@ -32,7 +32,7 @@ MODES = {
 SCORES = """
 import sys
 import numpy as np
-from workflow.evaluation import load_test_scores
+from evaluation_utils import load_test_scores
 scores, labels = load_test_scores(sys.argv[1], sys.argv[1])
 np.savez(sys.argv[2], scores=scores, labels=labels)
 """  # by the checkout that made them

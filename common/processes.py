@@ -60,11 +60,16 @@ def place_among_workers() -> int:
     return int(name.removeprefix(WORKER)) if name.startswith(WORKER) else 0
 
 
-def run_side_by_side(tasks: Sequence[Task[Result]], n_processes: int) -> list[Result]:
+def run_side_by_side(tasks: Sequence[Task[Result]], n_processes: int, done: Callable[[], object] = lambda: None) -> list[Result]:
     """The results of independent tasks, in their order; at most so many at a time, each in a process of its own.
 
     The processes are forked: what a task refers to is shared, not copied, and only its result is sent back. With one process, with one
     task, or where this process must not start others, the tasks are done here, one after another.
+
+    Parameters
+    ----------
+    done : callable
+        Called here after every task.
 
     Raises
     ------
@@ -75,7 +80,11 @@ def run_side_by_side(tasks: Sequence[Task[Result]], n_processes: int) -> list[Re
     """
     n_processes = min(len(tasks), usable_cores(n_processes))
     if n_processes <= 1:
-        return [task() for task in tasks]
+        here = []
+        for task in tasks:
+            here.append(task())
+            done()
+        return here
     results: dict[int, Result] = {}
     running: dict[Connection, tuple[int, BaseProcess]] = {}
     waiting, places = list(enumerate(tasks))[::-1], set(range(n_processes))
@@ -89,6 +98,7 @@ def run_side_by_side(tasks: Sequence[Task[Result]], n_processes: int) -> list[Re
                 number, process = running.pop(answer)
                 places.add(int(process.name.removeprefix(WORKER)))
                 results[number] = _received(answer, process)
+                done()
     except BaseException as error:
         with handled_by(_ignore):  # a second signal must not end the wait for processes that are writing their checkpoints
             for _, process in running.values():

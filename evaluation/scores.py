@@ -58,6 +58,22 @@ SCORE_FILES = (
 ANODE_FILES = (OutputFile("sig_labels.npy", "labels of the test events (1 signal, 0 background)", "[n_test]"),)
 
 
+def losses_of_runs(losses: np.ndarray, n_ensemble: int) -> np.ndarray:
+    """Mean loss of every run [n_runs, k] from those of its members [k, n_runs * n_ensemble], those of one run side by side.
+
+    A member that is done (NaN) counts with its last loss until all of its run are.
+
+    Examples
+    --------
+    >>> losses_of_runs(np.array([[4.0, 2.0], [3.0, np.nan], [np.nan, np.nan]]), n_ensemble=2)
+    array([[3. , 2.5, nan]])
+    """
+    trained = np.isfinite(losses)
+    last = np.maximum.accumulate(np.where(trained, np.arange(len(losses))[:, None], 0), axis=0)
+    means = np.take_along_axis(losses, last, axis=0).reshape(len(losses), -1, n_ensemble).mean(axis=2)
+    return np.where(trained.reshape(len(losses), -1, n_ensemble).any(axis=2), means, np.nan).T
+
+
 def scored_rule(results: Mapping[str, Any]) -> EpochRule:
     """Which epochs are scored, as stage 4 says in its results; as published where it does not."""
     kind, n = (results.get(name) for name in RULE)

@@ -12,11 +12,10 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from sklearn.base import ClassifierMixin
-from sklearn.utils.multiclass import check_classification_targets
 
 from common.processes import processes_of, run_side_by_side
 from models.arrays import RandomState, as_matrix, as_seed, member_generators
+from models.binary import BinaryClassifier
 from models.network import StackedNetwork, losses_and_gradients_of, losses_of
 from models.training.checkpoints import Checkpoint
 from models.training.epochs import EpochRule, Losses, mean_over_epochs
@@ -31,8 +30,8 @@ LARGEST_BATCH = 384  # events, by default
 TRAINED_TOGETHER = 5  # networks per stack on the CPU: together a step costs a quarter less; more would leave cores idle
 
 
-class NeuralNetworkClassifier(ClassifierMixin, EpochEstimator):
-    """Binary classifier made of `n_runs` networks that differ in initialisation, shuffles and (if held out at random) validation events.
+class NeuralNetworkClassifier(BinaryClassifier, EpochEstimator):
+    """Binary classifier made of networks that differ in initialisation, shuffles and (if held out at random) validation events.
 
     Parameters
     ----------
@@ -44,8 +43,8 @@ class NeuralNetworkClassifier(ClassifierMixin, EpochEstimator):
         Number of features; None takes it from the array given to `fit`.
     layers : sequence of int
         Widths of the hidden layers (ReLU).
-    n_runs : int
-        Number of independent networks.
+    n_runs, n_ensemble : int
+        Number of independent classifiers, and of networks whose scores each of them averages.
     scored_epochs, n_scored_epochs : {"lowest", "last"}, int
         Every network's score is the mean over so many of its epochs, those of lowest validation loss or the last ones. More than 1 needs
         a `save_path`, or a checkpoint, where the epochs are kept.
@@ -75,8 +74,8 @@ class NeuralNetworkClassifier(ClassifierMixin, EpochEstimator):
     ----------
     module_ : StackedNetwork
         After `fit`: every network in its epoch of lowest validation loss, or in the last one.
-    train_losses_, val_losses_ : arrays [n_epochs + 1, n_runs]
-        Mean weighted cross-entropy in nats; index 0 is before training.
+    train_losses_, val_losses_ : arrays [n_epochs + 1, n_runs * n_ensemble]
+        Mean weighted cross-entropy of every network in nats, those of one run side by side; index 0 is before training.
 
     Examples
     --------
@@ -98,7 +97,7 @@ class NeuralNetworkClassifier(ClassifierMixin, EpochEstimator):
         "scored_epochs",
         "n_scored_epochs",
     )
-    _sizes = ("n_inputs", "n_runs")
+    _sizes = ("n_inputs", "n_runs", "n_ensemble")
     _folder_name = "CLSF_models"
 
     def __init__(
@@ -108,6 +107,7 @@ class NeuralNetworkClassifier(ClassifierMixin, EpochEstimator):
         n_inputs: int | None = 4,
         layers: Sequence[int] = (64, 64, 64),
         n_runs: int = 1,
+        n_ensemble: int = 1,
         scored_epochs: Literal["lowest", "last"] = "lowest",
         n_scored_epochs: int = 1,
         lr: float = 1e-3,
@@ -132,6 +132,7 @@ class NeuralNetworkClassifier(ClassifierMixin, EpochEstimator):
         self.n_inputs = n_inputs
         self.layers = layers
         self.n_runs = n_runs
+        self.n_ensemble = n_ensemble
         self.scored_epochs = scored_epochs
         self.n_scored_epochs = n_scored_epochs
         self.lr = lr
@@ -150,10 +151,6 @@ class NeuralNetworkClassifier(ClassifierMixin, EpochEstimator):
         self.no_gpu = no_gpu
         self.verbose = verbose
         self.random_state = random_state
-
-    @property
-    def _n_members(self) -> int:
-        return self.n_runs
 
     def fit(
         self,
@@ -184,28 +181,20 @@ class NeuralNetworkClassifier(ClassifierMixin, EpochEstimator):
         ValueError
             If an array is empty, of the wrong width or length, if a class is absent, or if no epoch has a finite loss.
         """
-        X = as_matrix(X, width=self.n_inputs, owner=self)
-        self.n_features_in_ = X.shape[1]
-        if y is None:
-            raise ValueError(f"This {type(self).__name__} requires y to be passed, but the target y is None")
-        y = np.asarray(y)
-        check_classification_targets(y)
-        self.classes_ = np.unique(y)
-        if len(self.classes_) > 2:
-            raise ValueError("Only binary classification is supported. The type of the target is multiclass.")
+        self._learn_classes(X, y)
         if self.n_scored_epochs < 1 or (self.n_scored_epochs > 1 and self.save_path is None and checkpoint is None):
             raise ValueError(f"n_scored_epochs = {self.n_scored_epochs} must be 1, or above 1 with a place where epochs are kept")
         if self.early_stopping and self.schedule == "one_cycle" and self.scored_epochs == "last":
             raise ValueError("early stopping (a patience) would score the last epochs of a one-cycle schedule that has not ended")
         train = self._tensors(X, y, sample_weight)
         val = None if X_val is None else self._tensors(X_val, y_val, sample_weight_val)
-        generators = member_generators(as_seed(self.random_state), self.n_runs)
-        if self.n_runs <= TRAINED_TOGETHER or self._device.type != "cpu":
+        generators = member_generators(as_seed(self.random_state), self._n_members)
+        if len(generators) <= TRAINED_TOGETHER or self._device.type != "cpu":
             return self._learn(generators, train, val, checkpoint)
         parts, tasks, places = [], [], []
-        for first in range(0, self.n_runs, TRAINED_TOGETHER):
+        for first in range(0, len(generators), TRAINED_TOGETHER):
             mine, name = generators[first : first + TRAINED_TOGETHER], f"runs_{first}"
-            part = copy.copy(self).set_params(n_runs=len(mine))
+            part = copy.copy(self).set_params(n_runs=len(mine), n_ensemble=1)
             if self.save_path is not None:
                 part.save_path = Path(self.save_path) / self._folder_name / name
             place = None if checkpoint is None else checkpoint.below(name)
@@ -234,13 +223,11 @@ class NeuralNetworkClassifier(ClassifierMixin, EpochEstimator):
         """Train one stack on tensors X [n, d], y [n] and weight [n]."""
         network, n = self._build(generators).to(self._device), len(train[0])
         if val is None:
-            n_val = round(self.val_split * n)
-            if not 0 < n_val < n:
-                raise ValueError(f"val_split = {self.val_split:g} of n_samples={n} leaves no event to train or to validate on")
+            n_val = self._n_held_out(n)
             order = torch.stack([torch.randperm(n, generator=generator) for generator in generators]).to(self._device)
             data = MemberData(train, order[:, n_val:]), MemberData(train, order[:, :n_val])
         else:
-            data = tuple(MemberData.all_for_all(tensors, self.n_runs) for tensors in (train, val))
+            data = tuple(MemberData.all_for_all(tensors, self._n_members) for tensors in (train, val))
         plan = TrainingPlan(
             self.epochs,
             default_batch_size(data[0].rows.shape[1], LARGEST_BATCH) if self.batch_size is None else self.batch_size,
@@ -253,7 +240,7 @@ class NeuralNetworkClassifier(ClassifierMixin, EpochEstimator):
             keep_last=self.scored_epochs == "last",
             drop_last=self.drop_last,
         )
-        objective = Objective(f"classifiers ({self.n_runs})", losses_of, losses_and_gradients_of)
+        objective = Objective(f"classifiers ({self._n_members})", losses_of, losses_and_gradients_of)
         self._train(network, objective, *data, plan, generators, None, checkpoint)
         return self
 
@@ -266,16 +253,17 @@ class NeuralNetworkClassifier(ClassifierMixin, EpochEstimator):
         return self
 
     def predict_runs(self, X: np.ndarray) -> np.ndarray:
-        """Probability of class 1 for every network and event [n_runs, n], float32; NaN for rows with NaN."""
+        """Probability of class 1 of every run and event [n_runs, n], float32; NaN for rows with NaN."""
         self._ready()
         if self.n_scored_epochs == 1:
-            return self._scores(X)
+            return self._mean_of_members(self._scores(X))
         epochs = [list(mine) for mine in self._in_use(self._store.usable())]
         versions = {epoch: copy.copy(self).load_epoch_model(epoch) for epoch in {epoch for mine in epochs for epoch in mine}}
         scores = np.empty((self.n_runs, len(X)), dtype=np.float32)
         for start in range(0, len(X), SCORED_TOGETHER):
             part = slice(start, start + SCORED_TOGETHER)
-            scores[:, part] = mean_over_epochs(lambda epoch, part=part: versions[epoch]._scores(X[part]), epochs)
+            of_members = mean_over_epochs(lambda epoch, part=part: versions[epoch]._scores(X[part]), epochs)
+            scores[:, part] = self._mean_of_members(of_members)
         return scores
 
     def predict_versions(self, X: np.ndarray) -> np.ndarray:
@@ -283,7 +271,7 @@ class NeuralNetworkClassifier(ClassifierMixin, EpochEstimator):
         trained = np.isfinite(self.val_losses_[1:]).any(axis=1)
         scores = np.full((self.n_runs, len(trained), len(X)), np.nan, dtype=np.float32)
         for epoch in np.flatnonzero(trained):
-            scores[:, epoch] = copy.copy(self).load_epoch_model(int(epoch))._scores(X)
+            scores[:, epoch] = self._mean_of_members(copy.copy(self).load_epoch_model(int(epoch))._scores(X))
         return scores
 
     def predict_best(self, X: np.ndarray, n_best: int) -> np.ndarray:
@@ -294,32 +282,13 @@ class NeuralNetworkClassifier(ClassifierMixin, EpochEstimator):
         if not hasattr(self, "store_") and not self.load:
             return self.predict_runs(X)[:, None]
         epochs = [EpochRule("lowest", n_best).choose(mine) for mine in self._store.usable()]
-        scores = np.empty((self.n_runs, min(map(len, epochs)), len(X)), dtype=np.float32)
+        scores = np.empty((self._n_members, min(map(len, epochs)), len(X)), dtype=np.float32)
         for epoch in sorted({epoch for mine in epochs for epoch in mine}):
-            of_runs = copy.copy(self).load_epoch_model(epoch)._scores(X)
-            for run, mine in enumerate(epochs):
+            of_members = copy.copy(self).load_epoch_model(epoch)._scores(X)
+            for member, mine in enumerate(epochs):
                 if epoch in mine[: scores.shape[1]]:
-                    scores[run, mine.index(epoch)] = of_runs[run]
-        return scores
-
-    def predict(self, X: np.ndarray) -> np.ndarray:
-        """Mean probability of class 1 over the networks [n]; `NeuralNetworkClassPredictor` predicts classes."""
-        return self.predict_proba(X)[:, 1]
-
-    def predict_proba(self, X: np.ndarray) -> np.ndarray:
-        """Probabilities of class 0 and class 1 [n, 2], averaged over the networks."""
-        signal = self.predict_runs(X).mean(axis=0)
-        return np.stack([1 - signal, signal], axis=1)
-
-    def score(self, X: np.ndarray, y: np.ndarray, sample_weight: np.ndarray | None = None) -> float:
-        """Share of the events on whose class the networks are right, at a cut of 0.5."""
-        return float(np.average((self.predict_proba(X)[:, 1] > 0.5) == (np.ravel(y) == self.classes_[1]), weights=sample_weight))
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = True
-        tags.classifier_tags.multi_class = False
-        return tags
+                    scores[member, mine.index(epoch)] = of_members[member]
+        return self._mean_of_members(scores)
 
     def _build(self, generators: Sequence[torch.Generator]) -> StackedNetwork:
         n_inputs = self._n_inputs()
@@ -330,10 +299,8 @@ class NeuralNetworkClassifier(ClassifierMixin, EpochEstimator):
         if np.ndim(self.layers) != 1 or len(self.layers) == 0:
             raise ValueError(f"layers must hold the widths of the hidden layers, one at least, not {self.layers!r}")
         widths = [n_inputs, *self.layers, 1]
-        if self.n_runs * sum(a * b for a, b in itertools.pairwise(widths)) > LARGEST_STACK:
-            raise ValueError(f"{self.n_runs} networks with layers of {tuple(self.layers)} are more than can be trained")
-        if self.n_runs < 1:
-            raise ValueError(f"n_runs must be at least 1, not {self.n_runs}")
+        if self._n_members * sum(a * b for a, b in itertools.pairwise(widths)) > LARGEST_STACK:
+            raise ValueError(f"{self._n_members} networks with layers of {tuple(self.layers)} are more than can be trained")
         return StackedNetwork([n_inputs, *self.layers], generators)
 
     def _in_use(self, usable: list[Losses]) -> list[Losses]:
@@ -345,13 +312,13 @@ class NeuralNetworkClassifier(ClassifierMixin, EpochEstimator):
 
     @torch.no_grad()
     def _scores(self, X: np.ndarray) -> np.ndarray:
-        """Probabilities [n_runs, n] by the module as it is."""
+        """Probabilities [n_runs * n_ensemble, n] by the module as it is."""
         network = self._ready().eval()
         X = as_matrix(X, width=network.weights[0].shape[1], owner=self)
-        scores = np.empty((self.n_runs, len(X)), dtype=np.float32)
+        scores = np.empty((self._n_members, len(X)), dtype=np.float32)
         for start in range(0, len(X), CHUNK):
             x = torch.as_tensor(X[start : start + CHUNK], dtype=torch.float32, device=self._device)
-            scores[:, start : start + CHUNK] = torch.sigmoid(network(x.expand(self.n_runs, -1, -1))).cpu().numpy()
+            scores[:, start : start + CHUNK] = torch.sigmoid(network(x.expand(self._n_members, -1, -1))).cpu().numpy()
         return scores
 
     def _n_inputs(self) -> int:
@@ -365,22 +332,7 @@ class NeuralNetworkClassifier(ClassifierMixin, EpochEstimator):
         return super()._parameters() | {"n_inputs": self._n_inputs()}
 
     def _tensors(self, X: np.ndarray, y: np.ndarray | None, weight: np.ndarray | None) -> list[torch.Tensor]:
-        X = as_matrix(X, width=self.n_features_in_, owner=self)
-        if y is None or np.size(y) != len(X):
-            raise ValueError(f"y or y_val is missing or has not one class for each of the {len(X)} rows of X or X_val")
-        y = np.ravel(y)
-        weight = np.ones(len(X)) if weight is None else as_matrix(weight, name="sample_weight", width=1, length=len(X))[:, 0]
-        if np.isinf(X).any():
-            raise ValueError("X holds infinity")
-        keep = np.isfinite(X).all(axis=1)
-        if not keep.all():
-            X, y, weight = X[keep], y[keep], weight[keep]
-        if not np.array_equal(np.unique(y), self.classes_) or len(self.classes_) != 2:
-            raise ValueError(f"y must hold both classes, got 1 class or others than in training (n_samples={len(y)})")
-        y = (y == self.classes_[1]).astype(int)
-        if self.use_class_weights:
-            weight = weight / np.bincount(y, weights=weight)[y]
-        return [torch.as_tensor(a, dtype=torch.float32, device=self._device) for a in (X, y, weight / weight.mean())]
+        return [torch.as_tensor(a, dtype=torch.float32, device=self._device) for a in self._events(X, y, weight)]
 
 
 class NeuralNetworkClassPredictor(NeuralNetworkClassifier):

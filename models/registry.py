@@ -4,7 +4,7 @@ A new one is a class with these methods and a line below; docs/estimators.md has
 `BaseEstimator`, or from `models.plain.PlainEstimator`, which has `hyperparameters`, `save` and `load_from`. Parameters are stored by
 `__init__` as scikit-learn wants them; the stages set those among `random_state`, `n_jobs` (how many processes may be used), `no_gpu`,
 `verbose`, `epochs`, `batch_size` and `patience` that it has, of a density `num_inputs`, `condition_center` and `condition_scale` (m is
-best seen as distance from the one in units of the other), of a classifier `n_inputs`, `use_class_weights`, `val_split` and `n_runs`.
+best seen as distance from the one in units of the other), of a classifier `n_inputs`, `val_split`, `n_runs` and `n_ensemble`.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class DensityEstimator(Protocol):
 
 
 class Classifier(Protocol):
-    """`n_runs` independent classifiers of events X [n, d] into y = 0 and 1.
+    """`n_runs` independent classifiers of events X [n, d] into y = 0 and 1, each the mean of `n_ensemble` members if it has any.
 
     `fit` is without validation events (None) where every run is to hold out its own random share `val_split`. A classifier of which
     there are several versions in every run (the epochs of a network) may offer `predict_versions(X)`, scores [n_runs, k, n] in the order
@@ -65,7 +65,8 @@ class Classifier(Protocol):
     """
 
     hyperparameters: ClassVar[tuple[str, ...]]
-    train_losses_: np.ndarray  # [k + 1, n_runs], nats per event; index 0 is before training, or NaN
+    # [k + 1, n_runs * n_ensemble], nats per event, members of a run side by side; index 0 is before training, or NaN, as after the end
+    train_losses_: np.ndarray
     val_losses_: np.ndarray
 
     def fit(
@@ -128,7 +129,7 @@ class EstimatorRegistry(Registry[type]):
         options, settings
             The options of these names become parameters.
         given
-            Further parameters, which it is given if it has them.
+            Further parameters, or other values of those, which it is given if it has them.
 
         Raises
         ------
@@ -136,10 +137,9 @@ class EstimatorRegistry(Registry[type]):
             If an option was set that the estimator does not have.
         """
         accepted = signature(self.get(name)).parameters
-        values = options.settings(settings, accepted, name)
+        values = options.settings(settings, accepted, name) | {key: value for key, value in given.items() if key in accepted}
         if "early_stopping" in accepted and "patience" in values:
             values["early_stopping"] = values["patience"] > 0
-        values |= {key: value for key, value in given.items() if key in accepted}
         return self.get(name)(**hyperparameters, **values)
 
     def load(self, folder: Path, name: str) -> Any:
@@ -175,6 +175,6 @@ DENSITIES = EstimatorRegistry(
 )
 CLASSIFIERS = EstimatorRegistry(
     "classifier",
-    {"nn": "models.classifier:NeuralNetworkClassifier"},
-    {"nn": "classifier.yml"},
+    {"nn": "models.classifier:NeuralNetworkClassifier", "hgb": "models.boosted_trees:HGBClassifier"},
+    {"nn": "classifier.yml", "hgb": "classifier_hgb.yml"},
 )

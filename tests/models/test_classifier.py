@@ -159,3 +159,18 @@ def test_one_class_is_refused():
     X, _ = two_gaussians(100)
     with pytest.raises(ValueError, match="both classes"):
         NeuralNetworkClassifier(**SETTINGS).fit(X, np.ones(100))
+
+
+def test_an_ensemble_is_the_mean_of_its_networks(tmp_path):
+    """Two runs of three networks each are six networks, averaged three by three; so are those that were kept."""
+    X, y = two_gaussians(600)
+    members = NeuralNetworkClassifier(n_runs=6, **SETTINGS).fit(X, y)
+    runs = NeuralNetworkClassifier(tmp_path, n_runs=2, n_ensemble=3, **SETTINGS).fit(X, y)
+    expected = members.predict_runs(X).reshape(2, 3, -1).mean(axis=1)
+    np.testing.assert_allclose(runs.predict_runs(X), expected, rtol=1e-6)
+    assert runs.val_losses_.shape == members.val_losses_.shape == (7, 6)
+    assert runs.predict_versions(X).shape == (2, 6, 600)
+    runs.save(tmp_path, "mine")
+    loaded = NeuralNetworkClassifier.load_from(tmp_path, "mine")
+    np.testing.assert_allclose(loaded.predict_runs(X), expected, rtol=1e-6)
+    assert loaded.predict_best(X, 2).shape[:1] == (2,)

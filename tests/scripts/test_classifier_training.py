@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 
+from background.arrays import ClassifierArrays
 from background.weights import balanced
 from models.classifier import NeuralNetworkClassifier
 from models.registry import CLASSIFIERS
@@ -25,7 +27,7 @@ def sic_at_25_background_events(seed: int, folder: Path) -> float:
         sets += [np.concatenate([toy(1980, 20, rng), toy(6000, 0, rng)]), y, balanced(y, {1: 0.5, 0: 0.5})]
     X, y, weight, X_val, y_val, weight_val = sets
     classifier = CLASSIFIERS.create(
-        options.model, CLASSIFIERS.hyperparameters(options.model), options, ("epochs", "n_runs", "batch_size", "patience"),
+        options.model, CLASSIFIERS.hyperparameters(options.model), options, ("epochs", "batch_size"), **options.numbers,
         n_inputs=4, use_class_weights=False, random_state=seed,
     )  # fmt: skip
     classifier.set_params(save_path=folder).fit(X, y, X_val, y_val, weight, weight_val)
@@ -48,3 +50,26 @@ def test_runs_whose_network_died_are_named(toy_dir, classifier_config, tmp_path,
         caplog.clear()
         run("run_all", *flags, data_dir=toy_dir, save_dir=tmp_path / name, mode="supervised", seed=1, **settings)
         assert "run(s) 1 give all test events practically the same score" in caplog.text
+
+
+@pytest.mark.parametrize(("model", "n_ensemble", "n_runs"), [("hgb", 4, 3), ("nn", 2, 2)])
+def test_ensembles_in_a_run(model, n_ensemble, n_runs, toy_dir, classifier_config, tmp_path, run):
+    """Scores of every run, kept and scored again by the weights; losses of runs, not of members."""
+    own = {"cf_config_file": classifier_config, "cf_epochs": 3, "cf_n_runs": n_runs} if model == "nn" else {}
+    settings = {"cf_model": model, "cf_n_ensemble": n_ensemble, "mode": "supervised", "seed": 1, **own}
+    run("run_all", "--cf_save_model", data_dir=toy_dir, save_dir=tmp_path, **settings)
+    scores, losses = (np.load(tmp_path / f"{name}.npy") for name in ("preds_matris", "val_loss_matris"))
+    classifier = CLASSIFIERS.load(tmp_path, "my_classifier")
+    assert (classifier.n_runs, classifier.n_ensemble) == (n_runs, n_ensemble)
+    arrays = ClassifierArrays.read(tmp_path, extra_signal=False)
+    np.testing.assert_array_equal(scores[:, 0], classifier.predict_runs(arrays.inputs(arrays.test, use_mjj=False)))
+    assert scores.shape[0] == losses.shape[0] == n_runs
+    assert (np.nanmin(losses, axis=1) < losses[:, 0]).all()
+    assert len(list(tmp_path.glob("classifier_losses_run_*.png"))) == n_runs
+
+
+def test_trees_have_no_epochs(toy_dir, tmp_path, run, capsys):
+    with pytest.raises(SystemExit) as ending:
+        run("run_all", data_dir=toy_dir, save_dir=tmp_path, mode="supervised", cf_model="hgb", cf_epochs=3)
+    assert ending.value.code == 2
+    assert "--cf_epochs: hgb has no such option" in capsys.readouterr().err

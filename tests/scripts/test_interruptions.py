@@ -26,6 +26,7 @@ STAGES = {
     "classifiers": "run_classifier_training",
     "classifiers, weights not kept": "run_classifier_training",
     "classifiers in processes": "run_classifier_training",
+    "boosted trees": "run_classifier_training",
     "likelihood ratios": "run_ANODE_evaluation",
 }
 RECORDS = {
@@ -34,9 +35,10 @@ RECORDS = {
     "latent arrays": "classifier_arrays",
     "classifiers, weights not kept": "classifiers",
     "classifiers in processes": "classifiers",
+    "boosted trees": "classifiers",
     "likelihood ratios": "likelihood_ratios",
 }
-N_KILLS = 10
+N_KILLS = {"boosted trees": 4}  # of others 10
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +80,20 @@ def flags(stage: str, folder: Path) -> list[object]:
     if stage == "likelihood ratios":
         return [*data, *flow]
     arrays = ["--data_dir", folder / "latent_arrays"] if stage == "classifiers" else ["--data_dir", folder / "arrays"]
+    if stage == "boosted trees":
+        return [
+            *arrays,
+            "--savedir",
+            folder / "scores_trees",
+            "--model",
+            "hgb",
+            "--n_runs",
+            2,
+            "--n_ensemble",
+            8,
+            *seed,
+            "--save_model",
+        ]
     kept = [] if stage.endswith("not kept") else ["--save_model"]
     n_runs = 7 if stage.endswith("in processes") else 2
     return [*arrays, "--savedir", folder / f"scores_{stage.split()[-1]}", "--config_file", folder / "classifier.yml", "--epochs", 4,
@@ -107,7 +123,7 @@ def without_output(stage: str, workplace: Path, target: Path) -> Path:
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_killed_at_ten_random_moments_it_ends_where_it_would_have_ended(stage, workplace, context, tmp_path):
+def test_killed_at_random_moments_it_ends_where_it_would_have_ended(stage, workplace, context, tmp_path):
     script, rng = STAGES[stage], np.random.default_rng(zlib.crc32(stage.encode()))
     whole = without_output(stage, workplace, tmp_path / "whole")
     began = time.monotonic()
@@ -115,7 +131,7 @@ def test_killed_at_ten_random_moments_it_ends_where_it_would_have_ended(stage, w
     longest, expected = time.monotonic() - began, contents(output(stage, whole))
     assert len(expected) > 1
     n_killed = n_resumed = 0
-    while n_killed < N_KILLS:
+    while n_killed < N_KILLS.get(stage, 10):
         folder = without_output(stage, workplace, tmp_path / "killed")
         running = start(context, script, *flags(stage, folder))
         time.sleep(rng.uniform(0, longest))
