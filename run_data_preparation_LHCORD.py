@@ -9,12 +9,13 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from common.options import StageOptions, option
+from common.options import StageOptions, not_negative, option
 from common.script import run_script
+from events.features import SETS, chosen_features
 from events.options import RegionOptions
 
 if TYPE_CHECKING:
@@ -29,6 +30,15 @@ EXTRA_BKG_FILE = Path("events_anomalydetection_qcd_extra_inneronly_features.h5")
 def check_s_over_b(value: float) -> str | None:
     """What is wrong with a signal-to-background ratio."""
     return None if value == -1 or 0 <= value < float("inf") else "must be 0 or above, or -1 for the paper's value"
+
+
+def check_features(text: str) -> str | None:
+    """What is wrong with a choice of features."""
+    try:
+        chosen_features(text)
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +65,22 @@ class Options(RegionOptions, StageOptions):
         "signal over background in the signal region; -1: 1000 signal events per million background events, as in the paper",
         check=check_s_over_b,
     )
-    add_deltaR: bool = option(False, "add ΔR_JJ, the distance of the two jets in pseudorapidity and azimuth, as a fifth feature")
+    features: str = option(
+        "baseline",
+        f"the features: one of the sets {', '.join(SETS)} (docs/data.md), or names of features with commas between them",
+        metavar="SET|NAME,...",
+        check=check_features,
+    )
+    add_deltaR: bool = option(False, "add the feature deltaR_JJ, as --features deltaR does")
+    noise_features: int = option(
+        0, "append so many features that are random numbers, to see what uninformative features do", check=not_negative
+    )
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """Of those that are computed from the jets."""
+        names = chosen_features(self.features)
+        return (*names, "deltaR_JJ") if self.add_deltaR and "deltaR_JJ" not in names else names
 
 
 def main(options: Options) -> None:
@@ -69,14 +94,16 @@ def stage(options: Options) -> Stage:
     """Stage 1 with these options."""
     from common.contract import patterns
     from common.files import save_arrays
-    from events.features import BASELINE, columns_of
+    from common.seeds import make_rng
+    from events.features import columns_of
     from events.lhco import check_exists
+    from events.quality import EVENTS_FOR_MASS, warn_of_known_mass
     from events.separation import SEPARATED_FILES, separate_lhco
     from plots.spectra import mass_spectrum
     from plots.style import save
     from workflow.stage import Stage
 
-    features = (*BASELINE, "deltaR_JJ") if options.add_deltaR else BASELINE
+    features, columns = options.feature_names, columns_of(options.feature_names, options.noise_features)
     extra_file = _extra_file(options)
 
     def inputs() -> list[Path]:
@@ -88,18 +115,22 @@ def stage(options: Options) -> Stage:
     def work(folder: Path) -> dict[str, Any]:
         region = options.sr_range
         separated = separate_lhco(
-            options.features_file, extra_file, s_over_b=options.S_over_B, sr_range=region, seed=options.seed, features=features
-        )
+            options.features_file, extra_file, s_over_b=options.S_over_B, sr_range=region, seed=options.seed, features=features,
+            n_noise=options.noise_features,
+        )  # fmt: skip
+        sideband = separated.some_of_the_sideband(2 * EVENTS_FOR_MASS)
+        rng = make_rng(options.seed, "what the features know of the mass")
+        known = warn_of_known_mass(sideband[:, 1:-1], sideband[:, 0], columns.names, region, rng)
         for name, events in separated.files():
             save_arrays(folder, {name: events})
             logger.info("%s.npy: %d events, %d of them signal", name, len(events), events[:, -1].sum())
             if len(events) == 0 and name in ("innerdata_extrasig_train", "innerdata_extrabkg_train"):
                 logger.warning("%s.npy is empty: modes that need it cannot run", name)
-        columns_of(features).save(folder)
+        columns.save(folder)
         save(mass_spectrum(separated.data_masses(), region), folder / "mjj_spectrum.png")
         s_over_b = separated.separation.signal_to_background
         logger.info("S/B in the signal region: %.3f %%", 100 * s_over_b)
-        return {"signal_to_background": s_over_b}
+        return {"signal_to_background": s_over_b, "resonant_variable_from_features": asdict(known)}
 
     return Stage("separation", options.outdir, options, inputs, patterns(SEPARATED_FILES), work)
 

@@ -29,12 +29,13 @@ from common.contract import OutputFile  # noqa: E402
 from common.options import Flag, flags  # noqa: E402
 from evaluation.closure import CLOSURE_FILES  # noqa: E402
 from evaluation.scores import ANODE_FILES, EVALUATION_FILES, SCORE_FILES  # noqa: E402
+from events.features import FEATURES, SETS  # noqa: E402
 from events.separation import SEPARATED_FILES  # noqa: E402
 from models.density import DENSITY_FILES  # noqa: E402
 from models.registry import CLASSIFIERS, DENSITIES, EstimatorRegistry  # noqa: E402
 
 STAGES = {"1": preparation, "2": density, "3": creation, "4": training, "A": anode_evaluation}
-PAGES = ("README.md", *(f"docs/{name}.md" for name in ("estimators", "files", "flags")))
+PAGES = ("README.md", *(f"docs/{name}.md" for name in ("data", "estimators", "files", "flags")))
 FILES = {
     "1": SEPARATED_FILES,
     "2": (*DENSITY_FILES, *CLOSURE_FILES),
@@ -133,11 +134,24 @@ def hyperparameters(registry: EstimatorRegistry) -> str:
     return table(("name", "class", "hyperparameters"), rows)
 
 
+def feature_sets() -> str:
+    """What `--features` may be."""
+    return table(("set", "features"), ((f"`{name}`", ", ".join(f"`{feature}`" for feature in SETS[name])) for name in SETS))
+
+
+def features() -> str:
+    """All features."""
+    rows = ((f"`{name}`", feature.column.unit, feature.column.formula) for name, feature in FEATURES.items())
+    return table(("feature", "unit", "what it is"), rows)
+
+
 TABLES = {
     "modes": modes,
     "flags of run_all": chained_flags,
     "flags of stages": stage_flags,
     "output files": output_files,
+    "feature sets": feature_sets,
+    "features": features,
     "density estimators": lambda: hyperparameters(DENSITIES),
     "classifiers": lambda: hyperparameters(CLASSIFIERS),
 }

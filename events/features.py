@@ -10,7 +10,7 @@ import numpy as np
 
 from events.columns import M_JJ, Column, Columns
 
-JET_COLUMNS = ("px", "py", "pz", "m", "tau1", "tau2")
+JET_COLUMNS = ("px", "py", "pz", "m", "tau1", "tau2")  # that are always read
 GEV_PER_TEV = 1000.0
 
 
@@ -19,38 +19,57 @@ class JetPair:
 
     Parameters
     ----------
-    columns : array [n, 12]
-        px, py, pz, m (GeV), tau1, tau2 of the first and then of the second jet.
+    values : array [n, 2 k]
+        px, py, pz, m (GeV), and other columns of the first and then of the second jet.
+    columns : sequence of str
+        What the k columns are.
     """
 
-    def __init__(self, columns: np.ndarray) -> None:
-        self._columns = columns.reshape(len(columns), 2, len(JET_COLUMNS))
+    def __init__(self, values: np.ndarray, columns: Sequence[str] = JET_COLUMNS) -> None:
+        self._values, self._columns = values.reshape(len(values), 2, len(columns)), list(columns)
+
+    def _column(self, name: str) -> np.ndarray:
+        """Of both jets, in the file's order [n, 2]."""
+        return self._values[:, :, self._columns.index(name)]
 
     @property
     def momentum(self) -> np.ndarray:
         """px, py, pz of the jets in the file's order [n, 2, 3] (GeV)."""
-        return self._columns[:, :, :3]
+        return self._values[:, :, :3]
 
     @cached_property
     def m_jj(self) -> np.ndarray:
         """Invariant mass of the pair [n] (TeV)."""
-        energy = np.sqrt(np.sum(self.momentum**2, axis=2) + self._columns[:, :, 3] ** 2)
+        energy = np.sqrt(np.sum(self.momentum**2, axis=2) + self._column("m") ** 2)
         squared = energy.sum(axis=1) ** 2 - np.sum(self.momentum.sum(axis=1) ** 2, axis=1)
         return np.sqrt(np.maximum(squared, 0)) / GEV_PER_TEV
 
     @cached_property
     def _by_mass(self) -> np.ndarray:
-        return np.argsort(self._columns[:, :, 3], axis=1, kind="stable")
+        return np.argsort(self._column("m"), axis=1, kind="stable")
+
+    def _of_lighter_and_heavier(self, values: np.ndarray) -> np.ndarray:
+        return np.take_along_axis(values, self._by_mass, axis=1)
 
     @cached_property
     def mass(self) -> np.ndarray:
         """Mass of the lighter and the heavier jet [n, 2] (GeV)."""
-        return np.take_along_axis(self._columns[:, :, 3], self._by_mass, axis=1)
+        return self._of_lighter_and_heavier(self._column("m"))
+
+    @cached_property
+    def pt(self) -> np.ndarray:
+        """Transverse momentum of the lighter and the heavier jet [n, 2] (GeV)."""
+        return self._of_lighter_and_heavier(np.hypot(self._column("px"), self._column("py")))
 
     @cached_property
     def tau21(self) -> np.ndarray:
         """τ2 / (1e-5 + τ1) of the lighter and the heavier jet [n, 2]."""
-        return np.take_along_axis(self._columns[:, :, 5] / (1e-5 + self._columns[:, :, 4]), self._by_mass, axis=1)
+        return self._of_lighter_and_heavier(self._column("tau2") / (1e-5 + self._column("tau1")))
+
+    @cached_property
+    def tau32(self) -> np.ndarray:
+        """τ3 / (1e-5 + τ2) of the lighter and the heavier jet [n, 2]."""
+        return self._of_lighter_and_heavier(self._column("tau3") / (1e-5 + self._column("tau2")))
 
     @cached_property
     def delta_r(self) -> np.ndarray:
@@ -65,10 +84,11 @@ class JetPair:
 
 @dataclass(frozen=True)
 class Feature:
-    """A column, and how it is computed [n] from the jets."""
+    """A column, how it is computed [n] from the jets, and which of their columns that needs beside `JET_COLUMNS`."""
 
     column: Column
     of: Callable[[JetPair], np.ndarray]
+    needs: tuple[str, ...] = ()
 
 
 _ALL = (
@@ -89,17 +109,74 @@ _ALL = (
         lambda jets: jets.tau21[:, 1],
     ),
     Feature(
+        Column("tau32_J1", r"$\tau_{32}^{J1}$", "", "tau3 / (1e-5 + tau2) of the lighter jet"),
+        lambda jets: jets.tau32[:, 0],
+        needs=("tau3",),
+    ),
+    Feature(
+        Column("tau32_J2", r"$\tau_{32}^{J2}$", "", "tau3 / (1e-5 + tau2) of the heavier jet"),
+        lambda jets: jets.tau32[:, 1],
+        needs=("tau3",),
+    ),
+    Feature(
+        Column("pT_J1", r"$p_{T}^{J1}$", "TeV", "transverse momentum of the lighter jet"),
+        lambda jets: jets.pt[:, 0] / GEV_PER_TEV,
+    ),
+    Feature(
+        Column("pT_J2", r"$p_{T}^{J2}$", "TeV", "transverse momentum of the heavier jet"),
+        lambda jets: jets.pt[:, 1] / GEV_PER_TEV,
+    ),
+    Feature(
         Column("deltaR_JJ", r"$\Delta R_{JJ}$", "", "distance of the two jets in pseudorapidity and azimuth"),
         lambda jets: jets.delta_r,
     ),
 )
 FEATURES = {feature.column.name: feature for feature in _ALL}
 BASELINE = ("m_J1", "delta_m_J", "tau21_J1", "tau21_J2")
+SETS = {
+    "baseline": BASELINE,
+    "deltaR": (*BASELINE, "deltaR_JJ"),
+    "tau32": (*BASELINE, "tau32_J1", "tau32_J2"),
+    "kinematic": (*BASELINE, "pT_J1", "pT_J2", "deltaR_JJ"),
+}
 
 
-def columns_of(names: Sequence[str]) -> Columns:
-    """m_JJ and the features of these names."""
-    return Columns(M_JJ, tuple(FEATURES[name].column for name in names))
+def chosen_features(text: str) -> tuple[str, ...]:
+    """The names of the features of a set, or those that are listed with commas between them.
+
+    Raises
+    ------
+    ValueError
+        If one is unknown, or listed twice.
+
+    Examples
+    --------
+    >>> chosen_features("deltaR")
+    ('m_J1', 'delta_m_J', 'tau21_J1', 'tau21_J2', 'deltaR_JJ')
+    >>> chosen_features("m_J1, tau32_J2")
+    ('m_J1', 'tau32_J2')
+    """
+    names = SETS[text] if text in SETS else tuple(name.strip() for name in text.split(","))
+    if unknown := [name for name in names if name not in FEATURES]:
+        raise ValueError(
+            f"{unknown[0]!r} is neither one of the sets {', '.join(SETS)} nor one of the features {', '.join(FEATURES)}"
+        )
+    if len(set(names)) < len(names):
+        raise ValueError("a feature is listed twice")
+    return names
+
+
+def jet_columns(names: Sequence[str] = BASELINE) -> tuple[str, ...]:
+    """The columns of either jet from which these features are computed."""
+    return tuple(dict.fromkeys([*JET_COLUMNS, *(column for name in names for column in FEATURES[name].needs)]))
+
+
+def columns_of(names: Sequence[str], n_noise: int = 0) -> Columns:
+    """m_JJ, the features of these names, and so many columns of random numbers."""
+    noise = (
+        Column(f"noise_{i}", f"noise {i}", "", "random number of a standard normal distribution") for i in range(1, n_noise + 1)
+    )
+    return Columns(M_JJ, (*(FEATURES[name].column for name in names), *noise))
 
 
 def features_from_jets(jets: np.ndarray, names: Sequence[str] = BASELINE) -> np.ndarray:
@@ -107,8 +184,8 @@ def features_from_jets(jets: np.ndarray, names: Sequence[str] = BASELINE) -> np.
 
     Parameters
     ----------
-    jets : array [n, 12]
-        See `JetPair`.
+    jets : array [n, 2 k]
+        The columns `jet_columns(names)` of the first and then of the second jet.
 
     Examples
     --------
@@ -117,5 +194,5 @@ def features_from_jets(jets: np.ndarray, names: Sequence[str] = BASELINE) -> np.
     >>> features_from_jets(np.array([[1500.0, 0, 0, 0, 0.2, 0.1, -1500.0, 0, 0, 0, 0.4, 0.1]])).round(3).tolist()
     [[3.0, 0.0, 0.0, 0.5, 0.25]]
     """
-    pair = JetPair(jets)
+    pair = JetPair(jets, jet_columns(names))
     return np.column_stack([pair.m_jj, *(FEATURES[name].of(pair) for name in names)])

@@ -13,13 +13,12 @@ import numpy as np
 
 from common.errors import InputError
 from common.progress import progress
-from events.features import BASELINE, JET_COLUMNS, features_from_jets
+from events.features import BASELINE, features_from_jets, jet_columns
 from events.view import drop_nan_rows
 
 logger = logging.getLogger(__name__)
 
 CHUNK = 16384
-COLUMNS = tuple(f"{name}j{jet}" for jet in (1, 2) for name in JET_COLUMNS)
 MAX_COMPRESSION = 1000
 
 
@@ -140,7 +139,8 @@ def read_lhco_file(path: Path, features: Sequence[str] = BASELINE, default_label
         If the file is absent, damaged, lacks columns, or has more than 1 % NaN rows.
     """
     events: np.ndarray | None = None
-    for n_events, start, values in progress(Path(path).name, "chunk", iterable=_chunks(path, (*COLUMNS, "label"))):
+    wanted = (*(f"{name}j{jet}" for jet in (1, 2) for name in jet_columns(features)), "label")
+    for n_events, start, values in progress(Path(path).name, "chunk", iterable=_chunks(path, wanted)):
         if events is None:
             events = np.empty((n_events, 2 + len(features)), dtype=np.float32)
         rows = events[start : start + len(values)]

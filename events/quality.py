@@ -1,11 +1,13 @@
-"""Features that a density estimator cannot describe: spikes, boundaries, few values."""
+"""Features that a density estimator cannot describe (spikes, boundaries, few values), or not interpolate: they know the mass."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
+from sklearn.ensemble import HistGradientBoostingRegressor
 
 from models.dequantizer import cell_edges
 
@@ -13,6 +15,8 @@ logger = logging.getLogger(__name__)
 
 LARGEST_SHARE = 0.01  # of the events that may have one and the same value
 FEWEST_VALUES = 100  # of a feature that is not discrete
+EVENTS_FOR_MASS = 20_000  # to learn how the resonant variable follows from the features, and as many to measure it
+NOTICEABLE = 0.05  # of the variance of the resonant variable
 
 
 def warn_of_spikes(X: np.ndarray, names: Sequence[str], smeared: Sequence[str] = ()) -> None:
@@ -66,6 +70,82 @@ def spike(values: np.ndarray) -> str:
     if commonest in (0, len(distinct) - 1):
         text += f", which is the {'lowest' if commonest == 0 else 'highest'}: they lie on the boundary and are cut"
     return text
+
+
+@dataclass(frozen=True)
+class MassKnowledge:
+    """How well the features predict the resonant variable.
+
+    Attributes
+    ----------
+    r2 : float
+        Share of its variance that they explain; 0 or less where they know nothing.
+    residual, spread : float
+        Half the width of the interval that holds the middle 68 % of what is predicted wrong, and of the variable itself (TeV).
+    from_features : tuple of str
+        Those without which the prediction would be noticeably worse, the most important one first.
+    """
+
+    r2: float
+    residual: float
+    spread: float
+    from_features: tuple[str, ...]
+
+    def is_within(self, width: float) -> bool:
+        """Whether the variable is known to within a window of this width (TeV) by its features, not just because it varies little."""
+        return 2 * self.residual < width and self.r2 > 0.5
+
+
+def warn_of_known_mass(
+    X: np.ndarray, m: np.ndarray, names: Sequence[str], sr_range: tuple[float, float], rng: np.random.Generator
+) -> MassKnowledge:
+    """Measure how well the features of sideband events predict m (TeV), and warn where that is better than the signal region is wide."""
+    known, width = mass_knowledge(X, m, names, rng), sr_range[1] - sr_range[0]
+    text = "the features predict m_JJ to within ±%.2g TeV (without them ±%.2g TeV); R² = %.2f"
+    if known.is_within(width):
+        text += (
+            ": better than the signal region is wide (%.2g TeV). No density can be interpolated into it: leave out some of %s, or, in "
+            "mild cases, use LaCATHODE"
+        )
+        logger.warning(text, known.residual, known.spread, known.r2, width, ", ".join(known.from_features))
+    else:
+        logger.info(text, known.residual, known.spread, known.r2)
+    return known
+
+
+def mass_knowledge(X: np.ndarray, m: np.ndarray, names: Sequence[str], rng: np.random.Generator) -> MassKnowledge:
+    """How well boosted trees predict m [n] (TeV) from the features X [n, d], measured with events they have not learned from.
+
+    A density p(x|m) can be interpolated into the signal region where x changes slowly over its width. Features that together determine
+    m, such as the momenta and the angle of two jets, do not: between sidebands that end at the window's edges there is nothing to learn
+    from.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(1)
+    >>> m = rng.uniform(3, 4, 4000)
+    >>> X = np.column_stack([m + 0.05 * rng.normal(size=4000), rng.normal(size=4000)])
+    >>> known = mass_knowledge(X, m, ["echo", "noise"], rng)
+    >>> known.r2 > 0.95, known.is_within(0.4), known.is_within(0.05), known.from_features
+    (True, True, False, ('echo',))
+    """
+    rows = rng.permutation(len(m))[: 2 * EVENTS_FOR_MASS]
+    learned, tested = np.array_split(rows, 2)
+    trees = HistGradientBoostingRegressor(early_stopping=False, random_state=0).fit(X[learned], m[learned])
+    x, truth = X[tested], m[tested]
+    variance, error = truth.var(), truth - trees.predict(x)
+    losses = {}
+    for column, name in enumerate(names):
+        shuffled = x.copy()
+        shuffled[:, column] = rng.permutation(shuffled[:, column])
+        losses[name] = (np.mean((truth - trees.predict(shuffled)) ** 2) - np.mean(error**2)) / variance
+    important = tuple(name for name in sorted(losses, key=losses.get, reverse=True) if losses[name] > NOTICEABLE)
+    return MassKnowledge(float(1 - np.mean(error**2) / variance), _half_width(error), _half_width(truth), important)
+
+
+def _half_width(values: np.ndarray) -> float:
+    low, high = np.quantile(values, (0.16, 0.84))
+    return float(high - low) / 2
 
 
 def n_shared(first: np.ndarray, second: np.ndarray) -> int:

@@ -26,7 +26,7 @@ EXTRA_SIGNAL = ("innerdata_extrasig_train", "innerdata_extrasig_val")
 EXTRA_SIGNAL_IN_ONE = ("innerdata_extrasig",)
 EXTRA_BACKGROUND = ("innerdata_extrabkg_train", "innerdata_extrabkg_val")
 TEST_FILES = ("innerdata_test", "innerdata_extrabkg_test")
-SHIFTED_COLUMNS = (1, 2)  # m_J1 and Delta m_J
+SHIFTED = ("m_J1", "delta_m_J")  # the first two features of a folder that does not name them
 
 
 @dataclass(frozen=True)
@@ -44,17 +44,22 @@ class FeatureShift:
         if self.random and self.strength == 0:
             raise InputError("a random shift needs a strength other than 0")
 
-    def apply(self, events: np.ndarray, all_masses: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """The shifted events; the array itself where the strength is 0. `all_masses` (TeV) are those of all data."""
+    def apply(self, events: np.ndarray, all_masses: np.ndarray, rng: np.random.Generator, columns: Columns) -> np.ndarray:
+        """The shifted events; the array itself where the strength is 0. `all_masses` (TeV) are those of all data.
+
+        Raises
+        ------
+        InputError
+            If the features to be shifted are not there.
+        """
         if self.strength == 0:
             return events
-        if events.shape[1] < 4:
-            raise InputError(
-                f"a shift needs the two features m_J1 and delta_m_J, the events have {events.shape[1] - 2} feature(s)"
-            )
+        names = columns.names if columns.named else [*SHIFTED, *columns.names][: len(columns.names)]
+        if absent := [name for name in SHIFTED if name not in names]:
+            raise InputError(f"a shift needs the features {' and '.join(SHIFTED)}; these events have no {absent[0]}")
         mass = rng.choice(all_masses, len(events)) if self.random else events[:, 0]
         shifted = events.copy()
-        shifted[:, SHIFTED_COLUMNS] += self.strength * mass[:, None]
+        shifted[:, [1 + names.index(name) for name in SHIFTED]] += self.strength * mass[:, None]
         return shifted
 
 
@@ -220,7 +225,7 @@ class EventSource:
                     "separate the events with the same edges"
                 )
             masses = self._masses_of_all_data() if self.shift.random else events[:, 0]
-            parts.append(Events(self.shift.apply(events, masses, self.rng(f"shift {name}"))))
+            parts.append(Events(self.shift.apply(events, masses, self.rng(f"shift {name}"), self.columns)))
         return Events.joined(*parts)
 
     def _masses_of_all_data(self) -> np.ndarray:

@@ -187,6 +187,10 @@ class SeparatedEvents:
             found = [source[rows[name]] for source, rows in ((self.main, parts.main), (self.extra, parts.extra)) if name in rows]
             yield name, found[0] if len(found) == 1 else rng.permutation(np.concatenate(found))
 
+    def some_of_the_sideband(self, n: int) -> np.ndarray:
+        """So many training events [n, 2 + d] of the sideband, which are in random order; fewer where there are fewer."""
+        return self.main[self.separation.main[SIDEBAND[0]][:n]]
+
     def data_masses(self) -> np.ndarray:
         """m_JJ [n] (TeV) of all data, those included that became the extra background."""
         rows = [self.separation.main[name] for name in (*SIDEBAND, *SIGNAL_REGION)]
@@ -203,6 +207,7 @@ def separate_lhco(
     sr_range: tuple[float, float],
     seed: int,
     features: Sequence[str] = BASELINE,
+    n_noise: int = 0,
 ) -> SeparatedEvents:
     """Read the LHC Olympics files and decide which event goes into which file.
 
@@ -214,20 +219,36 @@ def separate_lhco(
         See `separate`.
     features : sequence of str
         Names of features, see `events.features`.
+    n_noise : int
+        So many columns of standard-normal random numbers follow the features.
 
     Raises
     ------
     InputError
         For unusable files or an impossible choice of S/B or signal region.
     """
-    events = read_lhco_file(features_file, features)
-    extra = None if extra_bkg_file is None else _signal_region_background(extra_bkg_file, features, sr_range)
+    noise = make_rng(seed, "noise features")
+    events = _with_noise(read_lhco_file(features_file, features), n_noise, noise)
+    extra = None
+    if extra_bkg_file is not None:
+        extra = _with_noise(_signal_region_background(extra_bkg_file, features, sr_range), n_noise, noise)
     n_extra = None if extra is None else len(extra)
     separation = separate(events[:, 0], events[:, -1] == 1, n_extra, sr_range, s_over_b, make_rng(seed, "separation"))
     if extra is None:
         share = 100 * (1 - DATA_SHARE_WITHOUT_EXTRA)
         logger.info("no file of extra background: %.0f %% of the SR background is set aside instead", share)
     return SeparatedEvents(events, events if extra is None else extra, separation, seed)
+
+
+def _with_noise(events: np.ndarray, n_noise: int, rng: np.random.Generator) -> np.ndarray:
+    """The events with so many random numbers before the label."""
+    if n_noise == 0:
+        return events
+    wider = np.empty((len(events), events.shape[1] + n_noise), dtype=events.dtype)
+    wider[:, : events.shape[1] - 1], wider[:, -1] = events[:, :-1], events[:, -1]
+    for column in range(events.shape[1] - 1, wider.shape[1] - 1):
+        wider[:, column] = rng.standard_normal(len(events), dtype=np.float32)
+    return wider
 
 
 def _signal_region_background(path: Path, features: Sequence[str], sr_range: tuple[float, float]) -> np.ndarray:

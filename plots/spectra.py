@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
@@ -12,6 +13,7 @@ from events.columns import M_JJ
 from plots.style import drawable
 
 N_BINS = 40
+PER_ROW = 7  # panels side by side
 
 
 def mass_spectrum(m_jj: np.ndarray, sr_range: tuple[float, float], label: str = M_JJ.axis) -> Figure:
@@ -39,10 +41,16 @@ def data_against_samples(
     `labels` are those of the axes, `names` those of the two arrays.
     """
     labels, (data_name, sample_name) = drawable(labels), names
-    figure, axes = plt.subplots(
-        2, len(labels), figsize=(3.2 * len(labels), 4.2), height_ratios=(3, 1), sharex="col", squeeze=False, layout="constrained"
-    )
-    for column, (upper, lower) in enumerate(axes.T):
+    n_columns, n_rows = min(PER_ROW, len(labels)), math.ceil(len(labels) / PER_ROW)
+    figure = plt.figure(figsize=(3.2 * n_columns, 4.2 * n_rows), layout="constrained")
+    rows = [
+        part.subplots(2, n_columns, height_ratios=(3, 1), sharex="col", squeeze=False)
+        for part in np.atleast_1d(figure.subfigures(n_rows))
+    ]
+    panels = np.concatenate([row.T for row in rows])  # [n, 2]
+    for axes in panels[len(labels) :].flat:
+        axes.set_visible(False)
+    for column, (upper, lower) in enumerate(panels[: len(labels)]):
         both = np.concatenate([data[:, column], samples[:, column]])
         edges = np.linspace(*np.quantile(both, (0.001, 0.999)), N_BINS + 1)
         centres, width = (edges[1:] + edges[:-1]) / 2, edges[1] - edges[0]
@@ -57,7 +65,8 @@ def data_against_samples(
         lower.errorbar(centres[shown], ratio, error, fmt=".k", ms=3)
         lower.axhline(1, color="tab:orange", lw=1)
         lower.set(xlabel=labels[column], ylim=(0.5, 1.5))
-    axes[0, 0].set_ylabel("probability density")
-    axes[1, 0].set_ylabel(f"{data_name} / {sample_name}")
-    axes[0, 0].legend()
+    for upper, lower in rows:
+        upper[0].set_ylabel("probability density")
+        lower[0].set_ylabel(f"{data_name} / {sample_name}")
+    panels[0, 0].legend()
     return figure

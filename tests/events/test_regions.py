@@ -7,6 +7,7 @@ import pytest
 from scipy.stats import ks_2samp
 from toys import event_source, toy_background
 
+from events.columns import Columns
 from events.regions import FeatureShift
 
 
@@ -32,7 +33,7 @@ def test_shift_adds_the_mass_to_the_two_masses_only(random):
     rng = np.random.default_rng(0)
     events = toy_background(5000, rng)
     pool = 2.5 + rng.exponential(0.8, 20000)
-    shifted = FeatureShift(0.1, random).apply(events, pool, rng)
+    shifted = FeatureShift(0.1, random).apply(events, pool, rng, Columns.positional(4))
     np.testing.assert_array_equal(shifted[:, [0, 3, 4, 5]], events[:, [0, 3, 4, 5]])
     added = (shifted - events)[:, 1:3] / 0.1
     np.testing.assert_allclose(added[:, 0], added[:, 1], atol=1e-5)

@@ -259,4 +259,4 @@ def test_any_shift(strength, random):
         shift = FeatureShift(strength, random)
     except InputError:
         return
-    assert shift.apply(events, events[:, 0], np.random.default_rng(0)).shape == events.shape
+    assert shift.apply(events, events[:, 0], np.random.default_rng(0), Columns.positional(4)).shape == events.shape
