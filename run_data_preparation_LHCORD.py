@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 from common.options import StageOptions, not_negative, option
 from common.script import run_script
-from events.features import SETS, chosen_features
 from events.options import RegionOptions
 
 if TYPE_CHECKING:
@@ -34,6 +33,8 @@ def check_s_over_b(value: float) -> str | None:
 
 def check_features(text: str) -> str | None:
     """What is wrong with a choice of features."""
+    from events.features import chosen_features
+
     try:
         chosen_features(text)
     except ValueError as error:
@@ -67,7 +68,7 @@ class Options(RegionOptions, StageOptions):
     )
     features: str = option(
         "baseline",
-        f"the features: one of the sets {', '.join(SETS)} (docs/data.md), or names of features with commas between them",
+        "the features: one of the sets baseline, deltaR, tau32, kinematic, or names with commas between them; docs/data.md has all",
         metavar="SET|NAME,...",
         check=check_features,
     )
@@ -79,6 +80,8 @@ class Options(RegionOptions, StageOptions):
     @property
     def feature_names(self) -> tuple[str, ...]:
         """Of those that are computed from the jets."""
+        from events.features import chosen_features
+
         names = chosen_features(self.features)
         return (*names, "deltaR_JJ") if self.add_deltaR and "deltaR_JJ" not in names else names
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,7 @@ from events.features import SETS, columns_of
 from events.lhco import read_lhco_file
 from events.quality import mass_knowledge, warn_of_known_mass
 from events.regions import FeatureShift
+from run_data_preparation_LHCORD import Options
 
 SAMPLE = {
     "features_file": ROOT / "sample_data/events.features.h5",
@@ -41,6 +43,7 @@ def test_every_set_begins_with_the_baseline_and_names_its_columns(name, tmp_path
     assert tuple(column["name"] for column in columns["features"]) == SETS[name]
     assert SETS[name][:4] == SETS["baseline"]
     assert events.shape[1] == 2 + len(SETS[name])
+    assert name in next(f.metadata["help"] for f in fields(Options) if f.name == "features")
 
 
 def test_features_are_in_the_order_that_is_typed(tmp_path, run):
