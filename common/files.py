@@ -56,8 +56,13 @@ def save_array(path: Path, array: np.ndarray) -> None:
     write_whole(path, write)
 
 
-def load_array(path: Path) -> np.ndarray:
+def load_array(path: Path, *, mapped: bool = False) -> np.ndarray:
     """Read one .npy file of numbers; its header must fit its size.
+
+    Parameters
+    ----------
+    mapped : bool
+        Leave the numbers in the file, and read what is looked at.
 
     Raises
     ------
@@ -68,7 +73,7 @@ def load_array(path: Path) -> np.ndarray:
     def read(file: io.BufferedReader) -> np.ndarray:
         _read_header(path, file)
         file.seek(0)
-        return np.load(file, allow_pickle=False)
+        return np.load(path if mapped else file, mmap_mode="r" if mapped else None, allow_pickle=False)
 
     return _from_npy(path, read)
 

@@ -14,7 +14,7 @@ import run_data_preparation_LHCORD
 from common.errors import InputError
 from common.files import save_array
 from common.seeds import make_rng
-from events import lhco as lhco_events
+from events import hdf5
 from events.features import BASELINE, features_from_jets, jet_columns
 from events.lhco import read_lhco_file
 from events.separation import Separation, separate, separate_lhco
@@ -41,7 +41,7 @@ def expected_features(table: pd.DataFrame) -> np.ndarray:
 @pytest.mark.filterwarnings("ignore::pandas.errors.PerformanceWarning")
 @pytest.mark.parametrize("options", [{}, {"format": "table"}, {"format": "table", "data_columns": True}, {"complevel": 9}])
 def test_reads_what_pandas_writes(tmp_path, monkeypatch, options):
-    monkeypatch.setattr(lhco_events, "CHUNK", 7)
+    monkeypatch.setattr(hdf5, "CHUNK", 7)
     table = frame(40, np.random.default_rng(0))
     table.to_hdf(tmp_path / "events.h5", key="df", **options)
     events = read_lhco_file(tmp_path / "events.h5")
@@ -66,7 +66,7 @@ def test_memory_stays_below_twice_the_output(tmp_path, monkeypatch):
     """Read in chunks of 1024 events, the whole stage needs less than twice what it writes."""
     import tracemalloc
 
-    monkeypatch.setattr(lhco_events, "CHUNK", 1024)
+    monkeypatch.setattr(hdf5, "CHUNK", 1024)
     extra = SAMPLE.parent / "extra_inneronly.features.h5"
     tracemalloc.start()
     for name, events in separate_lhco(SAMPLE, extra, s_over_b=0.01, sr_range=(3.3, 3.7), seed=1).files():

@@ -322,8 +322,8 @@ def test_two_modes_at_once(fails, toy_copy, tmp_path):
 def test_stage_1_features_file(fails, tmp_path, kind):
     path = tmp_path / "events.h5"
     table = frame(3000, np.random.default_rng(0))
-    fault = {"missing": "Zenodo", "truncated": "not a readable HDF5 file", "text": "not a readable HDF5 file", "no df": "no key 'df'",
-             "column": "tau1j1 not found", "label": "no column 'label'", "NaN": "NaN", "empty": "not a readable"}[kind]  # fmt: skip
+    fault = {"missing": "Zenodo", "truncated": "not a readable HDF5 file", "text": "not a readable HDF5 file", "no df": "no table 'df'",
+             "column": "no column 'tau1j1'", "label": "no column 'label'", "NaN": "NaN", "empty": "not a readable"}[kind]  # fmt: skip
     if kind == "text":
         path.write_text("not HDF5")
     elif kind != "missing":
