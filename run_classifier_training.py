@@ -33,6 +33,7 @@ logger = logging.getLogger(__name__)
 NAME = "my_classifier"
 NUMBERS = {"n_runs": 10, "n_ensemble": 1, "patience": 0}  # where they are not given
 NUMBERS_OF_TREES = {"n_runs": 3, "n_ensemble": 50, "patience": 10}
+SETTINGS = ("epochs", "batch_size", *NUMBERS)
 SUSPICIOUS_LOSS = 0.87  # of that of a blind classifier; 10 % of signal that is told from all background would give 0.93
 SMALLEST_SPREAD = 1e-3  # of the scores of a network that is alive; one that has merely learned nothing has more than 0.01
 
@@ -103,6 +104,8 @@ def stage(options: Options) -> Stage:
 
     classifier_mode(options)
     hyperparameters = CLASSIFIERS.hyperparameters(options.model, options.config_file)
+    options.settings(SETTINGS, CLASSIFIERS.parameters(options.model), options.model)
+    options = replace(options, **options.numbers)
 
     def inputs() -> list[Path]:
         return [path for space in latent_folders(options.data_dir) for path in sorted(space.glob("X_*.npy"))]
@@ -150,7 +153,7 @@ def _train(options: Options, hyperparameters: dict[str, Any], arrays: Classifier
     sets, n_val = classifier_mode(options).training_sets(arrays, options), len(arrays.validation)
     (X, y, weight), (X_val, y_val, weight_val) = sets if len(sets) == 2 else (sets[0], (None, None, None))
     classifier = CLASSIFIERS.create(
-        options.model, hyperparameters, options, ("epochs", "batch_size", *options.numbers), **options.numbers, n_inputs=X.shape[1],
+        options.model, hyperparameters, options, ("epochs", "batch_size"), **options.numbers, n_inputs=X.shape[1],
         use_class_weights=False, val_split=n_val / (len(arrays.train) + n_val), n_jobs=usable_cores(options.threads),
         no_gpu=no_gpu(options.device), verbose=True, random_state=make_seed(options.seed, "classifier"),
     )  # fmt: skip
@@ -167,14 +170,18 @@ def _train(options: Options, hyperparameters: dict[str, Any], arrays: Classifier
     save_arrays(folder, losses)
     for suffix, events in (("", arrays.test), ("_extrasig", arrays.extrasig), ("_sideband", arrays.sideband)):
         if events is not None:
-            every_epoch = not options.save_model and suffix != "_sideband" and hasattr(classifier, "predict_versions")
+            every_epoch = (
+                not options.save_model and suffix != "_sideband" and hasattr(classifier, "predict_versions") and n_ensemble == 1
+            )
             inputs = arrays.inputs(events, use_mjj=options.use_mjj)
             scores = classifier.predict_versions(inputs) if every_epoch else classifier.predict_runs(inputs)[:, None]
             save_arrays(folder, {f"preds_matris{suffix}": scores.astype(np.float32, copy=False)})
             if not suffix:
-                _warn_of_dead_runs(np.ptp(classifier.predict_runs(inputs) if every_epoch else scores[:, 0], axis=1))
+                spreads = np.ptp(classifier.predict_runs(inputs) if every_epoch else scores[:, 0], axis=1)
+                _warn_of_dead_runs(spreads, "nothing was learned" if options.model == "hgb" else "a lower learning rate helps")
     for run, (train, val) in enumerate(zip(*losses.values(), strict=True)):
-        figure = figures.loss_curves({"training": train, "validation": val}, "cross-entropy per event (nats)")
+        steps = "trees" if options.model == "hgb" else "epoch"
+        figure = figures.loss_curves({"training": train, "validation": val}, "cross-entropy per event (nats)", xlabel=steps)
         save(figure, folder / f"classifier_losses_run_{run}.png")
     lowest = np.nanmin(losses["val_loss_matris"], axis=1)
     share = np.average(y, weights=weight)
@@ -190,12 +197,12 @@ def _train(options: Options, hyperparameters: dict[str, Any], arrays: Classifier
     return results | {name: value for name, value in classifier.get_params().items() if name in RULE}
 
 
-def _warn_of_dead_runs(spreads: np.ndarray) -> None:
+def _warn_of_dead_runs(spreads: np.ndarray, advice: str) -> None:
     """A ReLU network that a large step has thrown off may give one score for all events, and never recovers."""
     dead = [str(run) for run, spread in enumerate(spreads) if spread < SMALLEST_SPREAD]
     if dead:
-        text = "classifiers: run(s) %s give all test events practically the same score: a lower learning rate helps"
-        logger.warning(text, ", ".join(dead))
+        text = "classifiers: run(s) %s give all test events practically the same score: %s"
+        logger.warning(text, ", ".join(dead), advice)
 
 
 if __name__ == "__main__":

@@ -133,7 +133,7 @@ def stage(options: Options) -> Stage:
         save(mass_spectrum(separated.data_masses(), region), folder / "mjj_spectrum.png")
         s_over_b = separated.separation.signal_to_background
         logger.info("S/B in the signal region: %.3f %%", 100 * s_over_b)
-        return {"signal_to_background": s_over_b, "resonant_variable_from_features": asdict(known)}
+        return {"signal_to_background": s_over_b, "resonant_variable_from_features": known and asdict(known)}
 
     return Stage("separation", options.outdir, options, inputs, patterns(SEPARATED_FILES), work)
 

@@ -33,7 +33,8 @@ SCORE_FILES = (
     ),
     OutputFile(
         "preds_matris.npy",
-        "scores of the test data (0 to 1, higher is more signal-like); n_kept is 1 with `--save_model`, else the number of epochs",
+        "scores of the test data (0 to 1, higher is more signal-like); n_kept is the number of epochs, or 1 (with `--save_model`, for "
+        "trees and ensembles)",
         "[n_runs, n_kept, n_test]",
     ),
     OutputFile("preds_matris_extrasig.npy", "scores of the extra signal", "[n_runs, n_kept, n_extrasig]"),
@@ -50,7 +51,11 @@ SCORE_FILES = (
     OutputFile(
         "my_classifier_estimator.json",
         "with `--save_model`: class and hyperparameters of the classifier, and every run's epochs, best first",
-        pattern="my_classifier_estimator*",
+    ),
+    OutputFile(
+        "my_classifier_estimator_ARRAY.npy",
+        "with `--save_model` and `--model hgb`: the nodes of all trees, their numbers, and all losses",
+        pattern="my_classifier_estimator_*.npy",
     ),
     OutputFile("classifier_losses_run_R.png", "losses of one run against the epoch", pattern="classifier_losses_run_[0-9]*.png"),
 )

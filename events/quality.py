@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.stats import spearmanr
 from sklearn.ensemble import HistGradientBoostingRegressor
 
 from models.dequantizer import cell_edges
@@ -16,6 +17,7 @@ logger = logging.getLogger(__name__)
 LARGEST_SHARE = 0.01  # of the events that may have one and the same value
 FEWEST_VALUES = 100  # of a feature that is not discrete
 EVENTS_FOR_MASS = 20_000  # to learn how the resonant variable follows from the features, and as many to measure it
+FEWEST_FOR_MASS = 200
 NOTICEABLE = 0.05  # of the variance of the resonant variable
 
 
@@ -83,7 +85,8 @@ class MassKnowledge:
     residual, spread : float
         Half the width of the interval that holds the middle 68 % of what is predicted wrong, and of the variable itself (TeV).
     from_features : tuple of str
-        Those without which the prediction would be noticeably worse, the most important one first.
+        Those without which the prediction would be noticeably worse, the most important one first; where each can be replaced by others,
+        those that go up or down with the variable.
     """
 
     r2: float
@@ -98,8 +101,14 @@ class MassKnowledge:
 
 def warn_of_known_mass(
     X: np.ndarray, m: np.ndarray, names: Sequence[str], sr_range: tuple[float, float], rng: np.random.Generator
-) -> MassKnowledge:
-    """Measure how well the features of sideband events predict m (TeV), and warn where that is better than the signal region is wide."""
+) -> MassKnowledge | None:
+    """Measure how well the features of sideband events predict m (TeV), and warn where that is better than the signal region is wide.
+
+    None where there are too few events to say anything.
+    """
+    if len(m) < FEWEST_FOR_MASS:
+        logger.info("%d events are too few to measure how well the features predict m_JJ", len(m))
+        return None
     known, width = mass_knowledge(X, m, names, rng), sr_range[1] - sr_range[0]
     text = "the features predict m_JJ to within ±%.2g TeV (without them ±%.2g TeV); R² = %.2f"
     if known.is_within(width):
@@ -139,6 +148,8 @@ def mass_knowledge(X: np.ndarray, m: np.ndarray, names: Sequence[str], rng: np.r
         shuffled = x.copy()
         shuffled[:, column] = rng.permutation(shuffled[:, column])
         losses[name] = (np.mean((truth - trees.predict(shuffled)) ** 2) - np.mean(error**2)) / variance
+    if max(losses.values()) <= NOTICEABLE:
+        losses = {name: np.square(spearmanr(column, truth).statistic) for name, column in zip(names, x.T, strict=True)}
     important = tuple(name for name in sorted(losses, key=losses.get, reverse=True) if losses[name] > NOTICEABLE)
     return MassKnowledge(float(1 - np.mean(error**2) / variance), _half_width(error), _half_width(truth), important)
 

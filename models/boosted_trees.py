@@ -26,6 +26,7 @@ from models.trees import Trees
 
 FILE_NAME = "my_trees"
 SCORED_TOGETHER = 2**14  # events
+LOSSES = ("train_losses", "val_losses")
 Learned = dict[str, np.ndarray]
 
 
@@ -175,15 +176,14 @@ class HGBClassifier(BinaryClassifier, BaseEstimator):
             given = self._events(X_val, y_val, sample_weight_val)
             if len(seeds) > 1:
                 n_val, events = len(given[0]), tuple(np.concatenate(pair) for pair in zip(events, given, strict=True))
-        tasks = [
-            partial(self._learn, seed, events, given if n_val is None else n_val, _place(checkpoint, member))
-            for member, seed in enumerate(seeds)
-        ]
+        places = [None if checkpoint is None else checkpoint.below(f"member_{member}") for member in range(len(seeds))]
+        validation = given if n_val is None else n_val
+        tasks = [partial(self._learn, seed, events, validation, place) for seed, place in zip(seeds, places, strict=True)]
         with progress(f"boosted trees ({len(tasks)})", "member", len(tasks), shown=self.verbose) as bar:
             try:
                 members = run_side_by_side(tasks, processes_of(self.n_jobs), done=bar.update)
             except Interrupted as ending:
-                if checkpoint is None:
+                if not any(place is not None and place.exists() for place in places):
                     raise
                 raise Interrupted(ending.signal_number, "; members that are done are kept, --resume trains the others") from None
         self._take_over(members)
@@ -201,7 +201,11 @@ class HGBClassifier(BinaryClassifier, BaseEstimator):
     ) -> Learned:
         """Train one member, unless that was done already, validating on the events given or on so many of all."""
         if place is not None and (kept := place.load()) is not None:
-            return {name: tensor.numpy() for name, tensor in kept.items()}
+            try:
+                return _checked({name: np.asarray(value) for name, value in kept.items()}, events[0].shape[1], 1)
+            except ValueError as error:
+                text = f"{place.path}: damaged trees ({error}); without --resume the training begins anew"
+                raise InputError(text) from error
         rng = np.random.default_rng(seed)
         if isinstance(validation, int):
             rows = rng.permutation(len(events[0]))
@@ -225,7 +229,7 @@ class HGBClassifier(BinaryClassifier, BaseEstimator):
     def _take_over(self, members: list[Learned]) -> None:
         """Know what the members have learned."""
         self.trees_ = Trees.joined([Trees(**{name: member[name] for name in Trees.names()}) for member in members])
-        for kind in ("train_losses", "val_losses"):
+        for kind in LOSSES:
             longest = max(len(member[kind]) for member in members)
             columns = [np.pad(member[kind], (0, longest - len(member[kind])), constant_values=np.nan) for member in members]
             setattr(self, f"{kind}_", np.column_stack(columns))
@@ -264,7 +268,9 @@ class HGBClassifier(BinaryClassifier, BaseEstimator):
         """
         if self.save_path is None:
             raise ValueError("this HGBClassifier has no save_path to read trees from")
-        self.__dict__.update(vars(self.load_from(self._folder, FILE_NAME)) | self.get_params(deep=False))
+        stored = vars(self.load_from(self._folder, FILE_NAME))
+        own = {name: value for name, value in self.get_params(deep=False).items() if name not in self._sizes}
+        self.__dict__.update(stored | own)
         return self
 
     def save(self, folder: Path, name: str) -> None:
@@ -286,18 +292,20 @@ class HGBClassifier(BinaryClassifier, BaseEstimator):
             If a file is missing or damaged: malformed trees are refused.
         """
         path, hints = Path(folder) / f"{name}_estimator.json", get_type_hints(cls.__init__)
-        types = {key: hints[key] for key in (*cls.hyperparameters, *cls._sizes)}
-        classifier = cls(**checked(load_json(path).get("parameters"), types, path))
-        arrays = {
-            key: load_array(path.with_name(f"{name}_estimator_{key}.npy"))
-            for key in (*Trees.names(), "train_losses", "val_losses")
-        }
+        types = {key: hints[key] for key in (*cls.hyperparameters, *cls._sizes)} | {"n_inputs": int}
+        parameters = load_json(path).get("parameters")
+        if not isinstance(parameters, dict) or not {*cls._sizes} <= parameters.keys():
+            raise InputError(f"{path}: not the description of boosted trees")
+        classifier = cls(**checked(parameters, types, path))
+        names = (*Trees.names(), *LOSSES)
         try:
-            trees = Trees.from_arrays(arrays, classifier.n_inputs)
-            if len(trees.n_trees) != classifier._n_members:
-                raise ValueError(f"trees of {len(trees.n_trees)} members, the configuration says {classifier._n_members}")
+            arrays = {key: load_array(path.with_name(f"{name}_estimator_{key}.npy")) for key in names}
+            _checked(arrays, classifier.n_inputs, classifier._n_members)
+        except InputError:
+            raise
         except ValueError as error:
             raise InputError(f"{path}: damaged trees ({error})") from error
+        trees = Trees(**{key: arrays[key] for key in Trees.names()})
         classifier.trees_, classifier.n_features_in_, classifier.classes_ = trees, classifier.n_inputs, np.array([0, 1])
         classifier.train_losses_, classifier.val_losses_ = arrays["train_losses"], arrays["val_losses"]
         return classifier
@@ -323,6 +331,18 @@ class HGBClassifier(BinaryClassifier, BaseEstimator):
             self.__dict__.pop(name, None)
 
 
-def _place(checkpoint: Checkpoint | None, member: int) -> Checkpoint | None:
-    """Where a member is kept."""
-    return None if checkpoint is None else checkpoint.below(f"member_{member}")
+def _checked(arrays: Learned, n_features: int, n_members: int) -> Learned:
+    """The arrays, if they are trees on so many features, and losses, of so many members.
+
+    Raises
+    ------
+    ValueError
+    """
+    trees = Trees.from_arrays(arrays, n_features)
+    if len(trees.n_trees) != n_members:
+        raise ValueError(f"trees of {len(trees.n_trees)} members instead of {n_members}")
+    for name in LOSSES:
+        losses = arrays.get(name)
+        if losses is None or losses.dtype != np.float64 or losses.ndim == 0 or losses.size != len(losses) * n_members:
+            raise ValueError(f"{name} are missing, or not those of {n_members} members")
+    return arrays

@@ -186,6 +186,7 @@ class NeuralNetworkClassifier(BinaryClassifier, EpochEstimator):
             raise ValueError(f"n_scored_epochs = {self.n_scored_epochs} must be 1, or above 1 with a place where epochs are kept")
         if self.early_stopping and self.schedule == "one_cycle" and self.scored_epochs == "last":
             raise ValueError("early stopping (a patience) would score the last epochs of a one-cycle schedule that has not ended")
+        self._check_size()
         train = self._tensors(X, y, sample_weight)
         val = None if X_val is None else self._tensors(X_val, y_val, sample_weight_val)
         generators = member_generators(as_seed(self.random_state), self._n_members)
@@ -291,17 +292,19 @@ class NeuralNetworkClassifier(BinaryClassifier, EpochEstimator):
         return self._mean_of_members(scores)
 
     def _build(self, generators: Sequence[torch.Generator]) -> StackedNetwork:
-        n_inputs = self._n_inputs()
         if self.schedule not in ("one_cycle", "constant") or self.scored_epochs not in ("lowest", "last"):
             raise ValueError(
                 f"schedule = {self.schedule!r}, scored_epochs = {self.scored_epochs!r}: see the docstring for what they may be"
             )
+        self._check_size()
+        return StackedNetwork([self._n_inputs(), *self.layers], generators)
+
+    def _check_size(self) -> None:
+        """Refuse layers that are none, or more than fits into memory."""
         if np.ndim(self.layers) != 1 or len(self.layers) == 0:
             raise ValueError(f"layers must hold the widths of the hidden layers, one at least, not {self.layers!r}")
-        widths = [n_inputs, *self.layers, 1]
-        if self._n_members * sum(a * b for a, b in itertools.pairwise(widths)) > LARGEST_STACK:
+        if self._n_members * sum(a * b for a, b in itertools.pairwise([self._n_inputs(), *self.layers, 1])) > LARGEST_STACK:
             raise ValueError(f"{self._n_members} networks with layers of {tuple(self.layers)} are more than can be trained")
-        return StackedNetwork([n_inputs, *self.layers], generators)
 
     def _in_use(self, usable: list[Losses]) -> list[Losses]:
         rule = EpochRule(self.scored_epochs, self.n_scored_epochs)

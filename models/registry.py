@@ -9,7 +9,7 @@ best seen as distance from the one in units of the other), of a classifier `n_in
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, get_type_hints
@@ -119,6 +119,10 @@ class EstimatorRegistry(Registry[type]):
             values |= checked(content, self._types(name), file)
         return values
 
+    def parameters(self, name: str) -> Collection[str]:
+        """What can be set of an estimator."""
+        return signature(self.get(name)).parameters
+
     def create(
         self, name: str, hyperparameters: Mapping[str, Any], options: Options, settings: Sequence[str], **given: Any
     ) -> Any:
@@ -136,7 +140,7 @@ class EstimatorRegistry(Registry[type]):
         InputError
             If an option was set that the estimator does not have.
         """
-        accepted = signature(self.get(name)).parameters
+        accepted = self.parameters(name)
         values = options.settings(settings, accepted, name) | {key: value for key, value in given.items() if key in accepted}
         if "early_stopping" in accepted and "patience" in values:
             values["early_stopping"] = values["patience"] > 0

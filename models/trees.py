@@ -72,6 +72,8 @@ class Trees:
         ValueError
             If they are no trees on so many features.
         """
+        if absent := [name for name in cls.names() if name not in arrays]:
+            raise ValueError(f"{absent[0]} is missing")
         for name, kind, shape in (
             ("value", "f8", (-1,)), ("feature", "i4", (-1,)), ("threshold", "f8", (-1,)), ("children", "i4", (-1, 2)),
             ("n_nodes", "i4", (-1,)), ("n_trees", "i4", (-1,)), ("baseline", "f8", (-1,)),

@@ -10,7 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 
-def loss_curves(losses: Mapping[str, np.ndarray], ylabel: str = "loss per event (nats)", first_epoch: int = 0) -> Figure:
+def loss_curves(
+    losses: Mapping[str, np.ndarray], ylabel: str = "loss per event (nats)", first_epoch: int = 0, xlabel: str = "epoch"
+) -> Figure:
     """Loss against epoch; every entry is [n_epochs] or [n_runs, n_epochs], runs thin and their median thick."""
     figure, axes = plt.subplots(figsize=(6.4, 4), layout="constrained")
     trained = []
@@ -27,7 +29,7 @@ def loss_curves(losses: Mapping[str, np.ndarray], ylabel: str = "loss per event 
         low, high = finite.min(), np.quantile(finite, 0.98)
         margin = 0.05 * (high - low) or 0.01
         axes.set_ylim(low - margin, high + margin)
-    axes.set(xlabel="epoch", ylabel=ylabel)
+    axes.set(xlabel=xlabel, ylabel=ylabel)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend()
     return figure

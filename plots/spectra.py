@@ -23,8 +23,8 @@ def mass_spectrum(m_jj: np.ndarray, sr_range: tuple[float, float], label: str = 
     edges = np.arange(np.floor(m_jj.min() / width) * width, np.quantile(m_jj, 0.9999) + width, width)
     axes.hist(m_jj, bins=edges, histtype="step", color="black", label="data")
     axes.axvspan(*sr_range, color="tab:red", alpha=0.25, lw=0, label="signal region (SR)")
-    for start, stop, label in ((edges[0], sr_range[0], "sideband (SB)"), (sr_range[1], edges[-1], None)):
-        axes.axvspan(start, stop, color="tab:blue", alpha=0.12, lw=0, label=label)
+    for start, stop, name in ((edges[0], sr_range[0], "sideband (SB)"), (sr_range[1], edges[-1], None)):
+        axes.axvspan(start, stop, color="tab:blue", alpha=0.12, lw=0, label=name)
     axes.set(xlabel=label, ylabel=f"events / {width:g} TeV", yscale="log", xlim=(edges[0], edges[-1]))
     axes.legend()
     return figure

@@ -125,13 +125,14 @@ def train_members(
     """
     n_train, name = train.rows.shape[1], objective.name
     batch_size = min(plan.batch_size, n_train)
-    n_steps = n_train // batch_size if plan.drop_last else -(-n_train // batch_size)
+    drop_last = plan.drop_last or n_train % batch_size == 1  # a single event has no variance, which batch normalization needs
+    n_steps = n_train // batch_size if drop_last else -(-n_train // batch_size)
     run = TrainingState(module, plan, n_steps, generators)
     work = [objective.work(module, run.weights.grad, run.validated)]
     for _ in range(1, objective.n_parts):
         twin = copy.deepcopy(module)
         work.append(objective.work(twin, flatten_parameters(twin, run.weights).grad, run.validated))
-    parts = Parts(work, train, val, batch_size, plan.drop_last, n_processes)
+    parts = Parts(work, train, val, batch_size, drop_last, n_processes)
 
     def validate() -> np.ndarray:
         if objective.calibrate is not None:

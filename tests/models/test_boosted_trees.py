@@ -5,6 +5,7 @@ from __future__ import annotations
 import joblib
 import numpy as np
 import pytest
+import torch
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.exceptions import NotFittedError
 from sklearn.metrics import roc_auc_score
@@ -155,6 +156,9 @@ def test_kept_in_a_folder_as_sk_cathode_users_expect(tmp_path):
     fitted = HGBClassifier(tmp_path, **SETTINGS).fit(X, y)
     loaded = HGBClassifier(save_path=tmp_path, load=True)
     assert loaded.predict(X).tobytes() == fitted.predict(X).tobytes()
+    fitted.set_params(n_runs=2, n_ensemble=3).fit(X, y)
+    loaded = HGBClassifier(save_path=tmp_path, load=True)
+    assert loaded.predict_runs(X).tobytes() == fitted.predict_runs(X).tobytes()
     np.testing.assert_array_equal(loaded.load_val_loss(), fitted.load_val_loss())
     with pytest.raises(NotFittedError):
         HGBClassifier().predict(X)
@@ -211,6 +215,47 @@ def test_malformed_trees_are_refused(trained, tmp_path, damage):
     for name, array in arrays.items():
         np.save(tmp_path / f"mine_estimator_{name}.npy", array)
     with pytest.raises(InputError, match="damaged trees"):
+        HGBClassifier.load_from(tmp_path, "mine")
+
+
+KEPT_DAMAGE = {
+    "value missing": lambda kept: kept.pop("value"),
+    "child beyond the tree": lambda kept: kept["children"].fill_(2**30),
+    "a loop": lambda kept: kept["children"][0].copy_(torch.tensor([0, 1])),
+    "fewer trees": lambda kept: kept.update(n_nodes=kept["n_nodes"][:-1]),
+    "losses missing": lambda kept: kept.pop("val_losses"),
+    "losses as whole numbers": lambda kept: kept.update(val_losses=kept["val_losses"].int()),
+}
+
+
+@pytest.mark.parametrize("damage", KEPT_DAMAGE.values(), ids=KEPT_DAMAGE.keys())
+def test_malformed_trees_in_a_checkpoint_are_refused(damage, tmp_path):
+    X, y = two_gaussians(400)
+    HGBClassifier(n_ensemble=2, **SETTINGS).fit(X, y, checkpoint=Checkpoint(tmp_path / CHECKPOINT))
+    place = Checkpoint(tmp_path / ".member_1" / CHECKPOINT)
+    kept = place.load()
+    damage(kept)
+    place.save(kept)
+    with pytest.raises(InputError, match=r"damaged trees .* without --resume the training begins anew"):
+        HGBClassifier(n_ensemble=2, **SETTINGS).fit(X, y, checkpoint=Checkpoint(tmp_path / CHECKPOINT))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [('"n_inputs": 2', '"n_inputs": null'), ('"n_inputs": 2', '"max_bins": 3'), ('"parameters"', '"other"')]
+)
+def test_a_damaged_description_is_refused(trained, tmp_path, old, new):
+    trained.save(tmp_path, "mine")
+    description = tmp_path / "mine_estimator.json"
+    assert old in description.read_text()
+    description.write_text(description.read_text().replace(old, new))
+    with pytest.raises(InputError, match=r"mine_estimator\.json"):
+        CLASSIFIERS.load(tmp_path, "mine")
+
+
+def test_damaged_losses_are_refused(trained, tmp_path):
+    trained.save(tmp_path, "mine")
+    np.save(tmp_path / "mine_estimator_val_losses.npy", np.ones((2, 2)))
+    with pytest.raises(InputError, match="val_losses are missing, or not those of 4 members"):
         HGBClassifier.load_from(tmp_path, "mine")
 
 

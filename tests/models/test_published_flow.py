@@ -94,3 +94,13 @@ def test_a_file_for_another_estimator_is_refused(tmp_path):
     assert DENSITIES.hyperparameters("published", path)["num_blocks"] == 3
     with pytest.raises(InputError, match=r"other\.yml: hyperparameters of the density estimator published, but flow was chosen"):
         DENSITIES.hyperparameters("flow", path)
+
+
+def test_a_last_batch_of_a_single_event_is_left_out():
+    """Its batch normalization would divide by a variance that is not there."""
+    rng = np.random.default_rng(1)
+    m = rng.uniform(size=(513, 1))
+    X = m + rng.normal(size=(513, 2))
+    settings = {"num_inputs": 2, "num_blocks": 2, "num_hidden": 8, "epochs": 2, "batch_size": 256, "random_state": 1}
+    flow = PublishedFlow(**settings).fit(X, m, X[:100], m[:100])
+    assert np.isfinite(flow.val_losses_).all()

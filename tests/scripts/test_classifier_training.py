@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -73,3 +74,26 @@ def test_trees_have_no_epochs(toy_dir, tmp_path, run, capsys):
         run("run_all", data_dir=toy_dir, save_dir=tmp_path, mode="supervised", cf_model="hgb", cf_epochs=3)
     assert ending.value.code == 2
     assert "--cf_epochs: hgb has no such option" in capsys.readouterr().err
+    assert not (tmp_path / "X_train.npy").exists(), "it is known before the first stage"
+
+
+def test_members_are_scored_in_the_same_epochs_whether_or_not_weights_are_kept(toy_dir, tmp_path, run):
+    (tmp_path / "lowest.yml").write_text("layers: [8]\nscored_epochs: lowest\nn_scored_epochs: 2\n")
+    settings = {
+        "cf_config_file": tmp_path / "lowest.yml",
+        "cf_epochs": 6,
+        "cf_n_runs": 2,
+        "cf_n_ensemble": 2,
+        "mode": "supervised",
+    }
+    scores = []
+    for flags in ([], ["--cf_save_model"]):
+        run("run_all", *flags, data_dir=toy_dir, save_dir=tmp_path / f"out{len(scores)}", seed=1, **settings)
+        scores.append(np.load(tmp_path / f"out{len(scores)}" / "preds_matris.npy"))
+    np.testing.assert_array_equal(*scores)
+
+
+def test_the_record_says_how_many_runs_there_were(toy_dir, tmp_path, run):
+    run("run_all", data_dir=toy_dir, save_dir=tmp_path, mode="supervised", cf_model="hgb", cf_n_ensemble=2, seed=1)
+    options = json.loads((tmp_path / "STAGE.json").read_text())["classifiers"]["options"]
+    assert (options["n_runs"], options["n_ensemble"], options["patience"]) == (3, 2, 10)
