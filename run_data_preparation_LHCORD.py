@@ -129,8 +129,11 @@ def stage(options: Options) -> Stage:
             logger.info("%s.npy: %d events, %d of them signal", name, len(events), events[:, -1].sum())
             if len(events) == 0 and name in ("innerdata_extrasig_train", "innerdata_extrabkg_train"):
                 logger.warning("%s.npy is empty: modes that need it cannot run", name)
+        data = separated.data()
+        save_arrays(folder, data)
+        logger.info("data.npy: all %d data events", len(data["data"]))
         columns.save(folder)
-        save(mass_spectrum(separated.data_masses(), region), folder / "mjj_spectrum.png")
+        save(mass_spectrum(data["data"][:, 0], region), folder / "mjj_spectrum.png")
         s_over_b = separated.separation.signal_to_background
         logger.info("S/B in the signal region: %.3f %%", 100 * s_over_b)
         return {"signal_to_background": s_over_b, "resonant_variable_from_features": known and asdict(known)}

@@ -31,7 +31,14 @@ def check_exists(path: Path) -> None:
 
 
 def read_lhco_file(path: Path, features: Sequence[str] = BASELINE, default_label: float | None = None) -> np.ndarray:
-    """Read one LHC Olympics file into events [n, 2 + d] (m_JJ in TeV, features, label), float32.
+    """The events [n, 2 + d] of an LHC Olympics file (m_JJ in TeV, features, label), float32; see `read_lhco_rows`."""
+    return read_lhco_rows(path, features, default_label)[0]
+
+
+def read_lhco_rows(
+    path: Path, features: Sequence[str] = BASELINE, default_label: float | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Read one LHC Olympics file into events [n, 2 + d] (m_JJ in TeV, features, label), float32, and their rows [n] in the file.
 
     The file is read in chunks, so that memory holds the result and one chunk.
 
@@ -63,7 +70,8 @@ def read_lhco_file(path: Path, features: Sequence[str] = BASELINE, default_label
         start += len(values)
     if start == 0:
         raise InputError(f"{path}: holds no events")
+    rows = np.flatnonzero(np.isfinite(events).all(axis=1))
     events = drop_nan_rows(events, path)
     if not np.isin(events[:, -1], (0, 1)).all():
         raise InputError(f"{path}: the label must be 1 (signal) or 0 (background)")
-    return events
+    return events, rows

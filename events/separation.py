@@ -13,8 +13,8 @@ from common.contract import OutputFile
 from common.errors import InputError
 from common.seeds import make_rng
 from events.features import BASELINE
-from events.lhco import read_lhco_file
-from events.regions import SIDEBAND, SIGNAL_REGION
+from events.lhco import read_lhco_file, read_lhco_rows
+from events.regions import SIDEBAND
 from events.view import where_masses_are
 
 logger = logging.getLogger(__name__)
@@ -51,6 +51,12 @@ SEPARATED_FILES = (
         "[n, 2 + d]",
         "innerdata_extrabkg_[tv][ra]*.npy",
     ),
+    OutputFile(
+        "data.npy, data_row.npy",
+        "all data, those included that the split has no use for, in the order of the input; their rows there (counted from 0)",
+        "[n, 2 + d], [n]",
+        "data*.npy",
+    ),
     OutputFile("columns.json", "name, axis label, unit and formula of m_JJ and the features"),
     OutputFile("mjj_spectrum.png", "m_JJ of the data, with SR and SB"),
 )
@@ -58,10 +64,11 @@ SEPARATED_FILES = (
 
 @dataclass(frozen=True)
 class Separation:
-    """Row numbers of the events of every output file, and how they came about."""
+    """Row numbers of the events of every output file, and how they came about; `data` are those of all data, in their order."""
 
     main: dict[str, np.ndarray]
     extra: dict[str, np.ndarray]
+    data: np.ndarray
     signal_to_background: float
 
 
@@ -114,6 +121,7 @@ def separate(
     background_in, background_out = (_shuffled_rows(~is_signal & region, rng) for region in (in_sr, ~in_sr))
     n_background_in, n_background = len(background_in), len(background_in) + len(background_out)
     extra_background = _shuffled_rows(np.ones(n_extra_background or 0, dtype=bool), rng)
+    background = np.concatenate([background_in, background_out])
     if n_extra_background is None:
         background_in, extra_background = _cut(background_in, round(DATA_SHARE_WITHOUT_EXTRA * len(background_in)))
     for region, rows in (("signal region", background_in), ("sideband", background_out)):
@@ -168,20 +176,25 @@ def separate(
         "innerdata_extrabkg_val": extrabkg_val,
         "innerdata_extrabkg_test": test_rest,
     }
-    return Separation(main, extra, n_in / len(background_in))
+    data = np.sort(np.concatenate([background, signal_data, signal_out[:n_out]]))
+    return Separation(main, extra, data, n_in / len(background_in))
 
 
 @dataclass(frozen=True)
 class SeparatedEvents:
-    """All events [n, 2 + d] of the main and the extra file, and which of them go where; without an extra file both are the same."""
+    """All events [n, 2 + d] of the main and the extra file, and which of them go where; without an extra file both are the same.
+
+    `row` [n] says which row of the main file an event was.
+    """
 
     main: np.ndarray
     extra: np.ndarray
+    row: np.ndarray
     separation: Separation
     seed: int
 
     def files(self) -> Iterator[tuple[str, np.ndarray]]:
-        """Name and events of every output file, one at a time."""
+        """Name and events of every output file but `DATA_FILES`, one at a time."""
         rng, parts = make_rng(self.seed, "order of the test set"), self.separation
         for name in {**parts.main, **parts.extra}:
             found = [source[rows[name]] for source, rows in ((self.main, parts.main), (self.extra, parts.extra)) if name in rows]
@@ -191,12 +204,12 @@ class SeparatedEvents:
         """So many training events [n, 2 + d] of the sideband, which are in random order; fewer where there are fewer."""
         return self.main[self.separation.main[SIDEBAND[0]][:n]]
 
-    def data_masses(self) -> np.ndarray:
-        """m_JJ [n] (TeV) of all data, those included that became the extra background."""
-        rows = [self.separation.main[name] for name in (*SIDEBAND, *SIGNAL_REGION)]
-        if self.extra is self.main:
-            rows += self.separation.extra.values()
-        return self.main[:, 0][np.concatenate(rows)]
+    def data(self) -> dict[str, np.ndarray]:
+        """All data [n, 2 + d] in the file's order, and their rows [n] there.
+
+        Those are included that became the extra background, or are too many for the paper's split.
+        """
+        return {"data": self.main[self.separation.data], "data_row": self.row[self.separation.data].astype(np.int64)}
 
 
 def separate_lhco(
@@ -228,7 +241,8 @@ def separate_lhco(
         For unusable files or an impossible choice of S/B or signal region.
     """
     noise = make_rng(seed, "noise features")
-    events = _with_noise(read_lhco_file(features_file, features), n_noise, noise)
+    events, row = read_lhco_rows(features_file, features)
+    events = _with_noise(events, n_noise, noise)
     extra = None
     if extra_bkg_file is not None:
         extra = _with_noise(_signal_region_background(extra_bkg_file, features, sr_range), n_noise, noise)
@@ -237,7 +251,7 @@ def separate_lhco(
     if extra is None:
         share = 100 * (1 - DATA_SHARE_WITHOUT_EXTRA)
         logger.info("no file of extra background: %.0f %% of the SR background is set aside instead", share)
-    return SeparatedEvents(events, events if extra is None else extra, separation, seed)
+    return SeparatedEvents(events, events if extra is None else extra, row, separation, seed)
 
 
 def _with_noise(events: np.ndarray, n_noise: int, rng: np.random.Generator) -> np.ndarray:

@@ -69,7 +69,8 @@ def test_memory_stays_below_twice_the_output(tmp_path, monkeypatch):
     monkeypatch.setattr(hdf5, "CHUNK", 1024)
     extra = SAMPLE.parent / "extra_inneronly.features.h5"
     tracemalloc.start()
-    for name, events in separate_lhco(SAMPLE, extra, s_over_b=0.01, sr_range=(3.3, 3.7), seed=1).files():
+    separated = separate_lhco(SAMPLE, extra, s_over_b=0.01, sr_range=(3.3, 3.7), seed=1)
+    for name, events in (*separated.files(), *separated.data().items()):
         save_array(tmp_path / f"{name}.npy", events)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
@@ -110,6 +111,44 @@ def test_no_event_is_used_twice_and_s_over_b_is_met(n_extra, s_over_b):
     assert separation.signal_to_background == pytest.approx(s_over_b, abs=1e-3)
     assert not is_signal[separation.main["outerdata_train"]].any()  # all toy signal is in the SR
     assert ((m[data] > 3.3) & (m[data] < 3.7)).all()
+
+
+@pytest.mark.parametrize("n_extra", [None, 5000])
+def test_all_data_have_neither_a_hole_nor_an_order_of_chance(n_extra):
+    """150 000 SR events, of which the split takes 120 000, or half as extra background: all are data."""
+    m, is_signal = paper_like(900_000, 150_000, 2_000, np.random.default_rng(0))
+    separation = separate(m, is_signal, n_extra, (3.3, 3.7), 0.001, make_rng(1, "test"))
+    assert (np.diff(separation.data) > 0).all()
+    assert (~is_signal[separation.data]).sum() == 1_050_000
+    used = np.concatenate(
+        [separation.main[name] for name in ("innerdata_train", "innerdata_val", "outerdata_train", "outerdata_test")]
+    )
+    assert np.isin(used, separation.data).all()
+    assert is_signal[separation.data].sum() == is_signal[used].sum() + (
+        0 if n_extra is None else _unused_signal(separation, is_signal)
+    )
+
+
+def _unused_signal(separation: Separation, is_signal: np.ndarray) -> int:
+    """Signal events among the SR data that are too many for the split."""
+    split = np.concatenate(list(separation.main.values()))
+    return int(is_signal[np.setdiff1d(separation.data, split)].sum())
+
+
+@pytest.mark.filterwarnings("ignore::pandas.errors.PerformanceWarning")
+def test_rows_are_those_of_the_input_file(tmp_path, run):
+    """Also behind rows with NaN, which are dropped."""
+    table = pd.read_hdf(SAMPLE)
+    table.loc[[5, 1000], "mj1"] = np.nan
+    table.to_hdf(tmp_path / "events.h5", key="df")
+    files = {"features_file": tmp_path / "events.h5", "extra_bkg_file": "none", "outdir": tmp_path / "out"}
+    run("run_data_preparation_LHCORD", S_over_B=0.02, seed=1, **files)
+    data, row = (np.load(tmp_path / f"out/{name}.npy") for name in ("data", "data_row"))
+    assert row.dtype == np.int64
+    assert not {5, 1000} & set(row)
+    chosen = np.r_[0:200, len(row) - 200 : len(row)]
+    np.testing.assert_allclose(data[chosen, :-1], expected_features(table.iloc[row[chosen]]), rtol=1e-5)
+    np.testing.assert_array_equal(data[:, -1], table["label"].to_numpy()[row])
 
 
 def test_the_seed_chooses_the_signal_events():
@@ -165,7 +204,8 @@ def test_script_writes_all_files_and_the_spectrum(tmp_path, run):
         "--outdir", tmp_path / "out", "--S_over_B", "0.02")  # fmt: skip
     written = {path.name for path in Path(tmp_path / "out").iterdir()}
     expected = {"outerdata_train", "outerdata_test", "innerdata_train", "innerdata_val", "innerdata_test", "innerdata_extrasig_train",
-                "innerdata_extrasig_val", "innerdata_extrabkg_train", "innerdata_extrabkg_val", "innerdata_extrabkg_test"}  # fmt: skip
+                "innerdata_extrasig_val", "innerdata_extrabkg_train", "innerdata_extrabkg_val", "innerdata_extrabkg_test", "data",
+                "data_row"}  # fmt: skip
     assert written == {f"{name}.npy" for name in expected} | {"mjj_spectrum.png", "columns.json", "STAGE.json"}
     inner = np.load(tmp_path / "out" / "innerdata_train.npy")
     outer = np.load(tmp_path / "out" / "outerdata_train.npy")
