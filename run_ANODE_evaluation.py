@@ -52,6 +52,8 @@ def stage(options: Options) -> Stage:
     from models.arrays import no_gpu
     from workflow.stage import Stage
 
+    options = options.with_edges()
+
     def inputs() -> list[Path]:
         extra = () if options.no_extra_signal else (EXTRA_SIGNAL, EXTRA_SIGNAL_IN_ONE)
         trained = [path for region in MODE.densities for path in stored_density(options, region).files()]

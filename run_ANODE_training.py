@@ -50,6 +50,7 @@ def stage(options: Options) -> Stage:
     from plots.style import save
     from workflow.stage import Stage
 
+    options = options.with_edges()
     name = density_name(options.model_file_name, "signal_region" if options.inner_model else "sideband")
 
     def work(folder: Path) -> dict[str, Any]:
@@ -86,6 +87,8 @@ def stage(options: Options) -> Stage:
 
 def closure_stage(options: Options) -> Stage:
     """The closure test of stage 2: further trainings, each without a pseudo signal region, and how well they describe it."""
+
+    options = options.with_edges()
     import numpy as np
 
     from background.densities import train_density

@@ -43,6 +43,7 @@ def stage(options: Options) -> Stage:
     from plots.style import save
     from workflow.stage import Stage
 
+    options = options.with_edges()
     mode = classifier_mode(options)
     mode.check_options(options)
     densities = mode.densities_for(options)

@@ -106,7 +106,8 @@ def stage(options: Options) -> Stage:
     from plots.style import save
     from workflow.stage import Stage
 
-    features, columns = options.feature_names, columns_of(options.feature_names, options.noise_features)
+    options = options.with_edges()
+    features, columns = options.feature_names, columns_of(options.feature_names, options.noise_features, options.sr_range)
     extra_file = _extra_file(options)
 
     def inputs() -> list[Path]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,11 +47,20 @@ M_JJ = Column("m_JJ", r"$m_{JJ}$", "TeV", "invariant mass of the two leading jet
 
 @dataclass(frozen=True)
 class Columns:
-    """The resonant variable and the features; `named` is False where nobody has said what the features are."""
+    """The resonant variable and the features.
+
+    Attributes
+    ----------
+    named : bool
+        False where nobody has said what the features are.
+    signal_region : (float, float) or None
+        Edges at which the events were separated, in the unit of the resonant variable; None where nobody has said it.
+    """
 
     resonant: Column
     features: tuple[Column, ...]
     named: bool = True
+    signal_region: tuple[float, float] | None = None
 
     @classmethod
     def positional(cls, n_features: int) -> Columns:
@@ -73,7 +83,11 @@ class Columns:
         features = content.get("features")
         if not isinstance(features, list):
             raise InputError(f"{path}: does not say what the features are")
-        columns = cls(_column(content.get("resonant"), path), tuple(_column(entry, path) for entry in features))
+        columns = cls(
+            _column(content.get("resonant"), path),
+            tuple(_column(entry, path) for entry in features),
+            signal_region=stored_signal_region(folder),
+        )
         if len(columns.features) != n_features:
             raise InputError(f"{path}: names {len(columns.features)} features, but the events have {n_features}")
         return columns
@@ -82,7 +96,8 @@ class Columns:
         """Write columns.json, where there is something to say."""
         if self.named:
             features = [asdict(column) for column in self.features]
-            save_json(Path(folder) / FILE, {"resonant": asdict(self.resonant), "features": features})
+            region = {} if self.signal_region is None else {"signal_region": list(self.signal_region)}
+            save_json(Path(folder) / FILE, {"resonant": asdict(self.resonant), "features": features, **region})
 
     @property
     def names(self) -> list[str]:
@@ -96,7 +111,25 @@ class Columns:
 
     def with_features(self, features: Sequence[Column]) -> Columns:
         """The same resonant variable, with other features."""
-        return Columns(self.resonant, tuple(features))
+        return replace(self, features=tuple(features), named=True)
+
+
+def stored_signal_region(folder: Path) -> tuple[float, float] | None:
+    """The edges at which the events in a folder were separated, if columns.json is there and says so.
+
+    Raises
+    ------
+    InputError
+        If columns.json is damaged.
+    """
+    path = Path(folder) / FILE
+    region = load_json(path).get("signal_region") if path.exists() else None
+    if region is None:
+        return None
+    numbers = isinstance(region, list) and len(region) == 2 and all(type(edge) in (int, float) for edge in region)
+    if not numbers or not 0 <= region[0] < region[1] < math.inf:
+        raise InputError(f"{path}: signal_region must be two edges, the lower one first")
+    return float(region[0]), float(region[1])
 
 
 def _column(content: Any, path: Path) -> Column:

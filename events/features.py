@@ -171,12 +171,12 @@ def jet_columns(names: Sequence[str] = BASELINE) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*JET_COLUMNS, *(column for name in names for column in FEATURES[name].needs)]))
 
 
-def columns_of(names: Sequence[str], n_noise: int = 0) -> Columns:
+def columns_of(names: Sequence[str], n_noise: int = 0, signal_region: tuple[float, float] | None = None) -> Columns:
     """m_JJ, the features of these names, and so many columns of random numbers."""
     noise = (
         Column(f"noise_{i}", f"noise {i}", "", "random number of a standard normal distribution") for i in range(1, n_noise + 1)
     )
-    return Columns(M_JJ, (*(FEATURES[name].column for name in names), *noise))
+    return Columns(M_JJ, (*(FEATURES[name].column for name in names), *noise), signal_region=signal_region)
 
 
 def features_from_jets(jets: np.ndarray, names: Sequence[str] = BASELINE) -> np.ndarray:

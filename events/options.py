@@ -2,34 +2,60 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 from common.errors import InputError
 from common.options import Options, StageOptions, finite, option
+
+SomeOptions = TypeVar("SomeOptions", bound="RegionOptions")
+PAPER_REGION = (3.3, 3.7)  # TeV (arXiv:2109.00546)
 
 
 @dataclass(frozen=True, kw_only=True)
 class RegionOptions(Options):
     """The window in m_JJ that is the signal region."""
 
-    SR_min: float = option(3.3, "lower edge of the signal region in m_JJ", unit="TeV", check=finite, chained_as="cf_SR_min")
-    SR_max: float = option(3.7, "upper edge of the signal region in m_JJ", unit="TeV", check=finite, chained_as="cf_SR_max")
+    SR_min: float | None = option(
+        None, "lower edge of the signal region in m_JJ", unit="TeV", check=finite, chained_as="cf_SR_min", default_text="3.3"
+    )
+    SR_max: float | None = option(
+        None, "upper edge of the signal region in m_JJ", unit="TeV", check=finite, chained_as="cf_SR_max", default_text="3.7"
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 <= self.SR_min < self.SR_max:
-            raise InputError(f"{self.flag('SR_min')} {self.SR_min:g} must be below {self.flag('SR_max')} {self.SR_max:g} (TeV)")
+        if None not in (self.SR_min, self.SR_max):
+            self._in_order(self.SR_min, self.SR_max)
 
     @property
     def sr_range(self) -> tuple[float, float]:
-        """Both edges (TeV)."""
-        return self.SR_min, self.SR_max
+        """Both edges (TeV); the paper's where none are given.
+
+        Raises
+        ------
+        InputError
+            If they are not in order.
+        """
+        return self._in_order(
+            *(edge if given is None else given for given, edge in zip((self.SR_min, self.SR_max), PAPER_REGION, strict=True))
+        )
+
+    def _in_order(self, low: float, high: float) -> tuple[float, float]:
+        if not 0 <= low < high:
+            raise InputError(f"{self.flag('SR_min')} {low:g} must be below {self.flag('SR_max')} {high:g} (TeV)")
+        return low, high
 
     @property
     def sr_center(self) -> float:
         """The middle of the signal region (TeV)."""
-        return (self.SR_min + self.SR_max) / 2
+        return sum(self.sr_range) / 2
+
+    def with_edges(self: SomeOptions) -> SomeOptions:
+        """The same options with both edges written down, as a record needs them."""
+        low, high = self.sr_range
+        return replace(self, SR_min=low, SR_max=high)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +85,26 @@ class EventOptions(RegionOptions, StageOptions):
         super().__post_init__()
         if self.random_shift and self.datashift == 0:
             raise InputError(f"{self.flag('random_shift')} needs a {self.flag('datashift')} to randomise")
+
+    @property
+    def sr_range(self) -> tuple[float, float]:
+        """Both edges (TeV), at which the events in the folder were separated; where it does not say, as given, or the paper's.
+
+        Raises
+        ------
+        InputError
+            If flags contradict the folder.
+        """
+        from events.columns import stored_signal_region
+
+        if (stored := stored_signal_region(self.data_dir)) is None:
+            return super().sr_range
+        for name, edge in zip(("SR_min", "SR_max"), stored, strict=True):
+            if getattr(self, name) not in (None, edge):
+                raise InputError(
+                    f"{self.flag(name)} {getattr(self, name):g}: the events in {self.data_dir} were separated at {edge:g}"
+                )
+        return stored
 
 
 @dataclass(frozen=True, kw_only=True)

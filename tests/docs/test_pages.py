@@ -20,6 +20,8 @@ from toys import ROOT, toy_background, write_toy
 from common.contract import patterns
 from common.files import load_json
 from common.options import make_parser
+from events.features import BASELINE, columns_of
+from events.options import RegionOptions
 from run_data_preparation_LHCORD import Options
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *ROOT.glob("[a-z]*/README.md")]
@@ -149,7 +151,8 @@ def test_commands_run(page, workplace, run, monkeypatch):
             if script == "run_data_preparation_LHCORD":  # the next command is quicker with fewer events
                 parsed = vars(make_parser("", Options).parse_args(argv[1:]))
                 shutil.rmtree(parsed["outdir"])
-                write_toy(Path(parsed["outdir"]), n_sr=250, sr=(parsed["SR_min"], parsed["SR_max"]))
+                edges = RegionOptions(SR_min=parsed["SR_min"], SR_max=parsed["SR_max"]).sr_range
+                columns_of(BASELINE, signal_region=edges).save(write_toy(Path(parsed["outdir"]), n_sr=250, sr=edges))
         else:
             assert (ROOT / argv[0]).is_file(), line
 
