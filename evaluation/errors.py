@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from evaluation.curves import MIN_BACKGROUND, TPR_GRID, evaluate_scores, max_sic
+from evaluation.curves import MIN_BACKGROUND, TPR_GRID, evaluate_scores, max_sic, max_sic_of_runs
 
 FIXED_FPR = (1e-2, 1e-3)  # ε_B at which SICs are compared
 N_BOOTSTRAP = 100
@@ -97,10 +97,7 @@ class _Ordered:
 def _merit(runs: list[_Ordered], weights: np.ndarray, n_background: int) -> np.ndarray:
     """Max SIC, and SIC at `FIXED_FPR`."""
     curves = [run.curve(weights) for run in runs]
-    if len(curves) == 1:
-        best = max_sic(*curves[0], n_background)
-    else:
-        fpr_on_grid = [np.interp(TPR_GRID, tpr, fpr) for tpr, fpr in curves]
-        best = max_sic(TPR_GRID, np.median(fpr_on_grid, axis=0), n_background)
+    fpr_on_grid = np.stack([np.interp(TPR_GRID, tpr, fpr) for tpr, fpr in curves])
+    best = max_sic_of_runs(fpr_on_grid, [max_sic(*curve, n_background) for curve in curves], n_background)
     at = [np.median([np.interp(e, fpr, tpr) for tpr, fpr in curves]) / np.sqrt(e) for e in FIXED_FPR]
     return np.array([best.value, *at])

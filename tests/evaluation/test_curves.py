@@ -47,6 +47,20 @@ def test_max_sic_obeys_the_20_percent_rule():
         max_sic(tpr, fpr, n_background=24)
 
 
+def test_runs_that_separate_almost_perfectly_are_judged_by_their_own_curves():
+    """All signal passes before the 25th background event: on the grid only the point where everything passes obeys the rule."""
+    rng = np.random.default_rng(0)
+    labels = np.repeat([1, 0], [100, 2000])
+    scores = np.stack([np.where(labels == 1, 2.0, rng.uniform(size=2100)) for _ in range(3)])
+    scores[:, 100:103] = 3.0
+    evaluation = evaluate_scores(scores, labels)
+    assert evaluation.max_sic.value == pytest.approx(1 / np.sqrt(25 / 2000), rel=0.01)
+    assert evaluation.max_sic in evaluation.run_max_sic
+    merit = figures_of_merit(scores, labels, n_bootstrap=20)
+    assert merit.max_sic.value == evaluation.max_sic.value
+    assert 0 < merit.max_sic.error < 2
+
+
 def test_max_sic_does_not_look_at_class_sizes_of_the_signal():
     rng = np.random.default_rng(0)
     scores = np.concatenate([rng.normal(1, 1, 5000), rng.normal(0, 1, 5000)])
