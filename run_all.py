@@ -5,7 +5,7 @@ The best performance (arXiv:2109.00546 with the boosted trees of arXiv:2309.1311
     python run_all.py --data_dir separated_data/ --mode CATHODE --cf_separate_val_set --no_extra_signal --cf_n_samples 400000 \\
         --cf_realistic_conditional --cf_oversampling --cf_no_logit --cf_use_class_weights --cf_save_model --cf_model hgb
 
-What to compare it with; --cf_model hgb may be added to all but ANODE:
+What to compare it with; --cf_model hgb may be added to all but ANODE, and is better in all but LaCATHODE:
 
     python run_all.py --data_dir separated_data/ --mode LaCATHODE --cf_separate_val_set --no_extra_signal --cf_use_class_weights \\
         --cf_save_model
