@@ -165,19 +165,16 @@ class HGBClassifier(BinaryClassifier, BaseEstimator):
         """
         self._forget()
         self._learn_classes(X, y)
-        seeds, events = (
-            np.random.SeedSequence(as_seed(self.random_state)).spawn(self._n_members),
-            self._events(X, y, sample_weight),
-        )
-        n_val, given = None, None
+        seeds = np.random.SeedSequence(as_seed(self.random_state)).spawn(self._n_members)
+        events = self._events(X, y, sample_weight)
         if X_val is None:
-            n_val = self._n_held_out(len(events[0]))
+            validation = self._n_held_out(len(events[0]))
         else:
-            given = self._events(X_val, y_val, sample_weight_val)
+            validation = self._events(X_val, y_val, sample_weight_val)
             if len(seeds) > 1:
-                n_val, events = len(given[0]), tuple(np.concatenate(pair) for pair in zip(events, given, strict=True))
+                events = tuple(np.concatenate(pair) for pair in zip(events, validation, strict=True))
+                validation = len(validation[0])
         places = [None if checkpoint is None else checkpoint.below(f"member_{member}") for member in range(len(seeds))]
-        validation = given if n_val is None else n_val
         tasks = [partial(self._learn, seed, events, validation, place) for seed, place in zip(seeds, places, strict=True)]
         with progress(f"boosted trees ({len(tasks)})", "member", len(tasks), shown=self.verbose) as bar:
             try:
@@ -275,11 +272,10 @@ class HGBClassifier(BinaryClassifier, BaseEstimator):
 
     def save(self, folder: Path, name: str) -> None:
         """Write NAME_estimator_ARRAY.npy and, with the parameters, NAME_estimator.json."""
-        arrays = self._ready().trees_.arrays() | {"train_losses": self.train_losses_, "val_losses": self.val_losses_}
+        arrays = self._ready().trees_.arrays() | {key: getattr(self, f"{key}_") for key in LOSSES}
         save_arrays(folder, {f"{name}_estimator_{key}": value for key, value in arrays.items()})
-        parameters = {key: getattr(self, key) for key in (*self.hyperparameters, *self._sizes)} | {
-            "n_inputs": self.n_features_in_
-        }
+        parameters = {key: getattr(self, key) for key in (*self.hyperparameters, *self._sizes)}
+        parameters["n_inputs"] = self.n_features_in_
         save_json(Path(folder) / f"{name}_estimator.json", {"estimator": type(self).__name__, "parameters": parameters})
 
     @classmethod
