@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -74,7 +74,7 @@ def main(options: Options) -> None:
     from workflow.checks import check_results_are_of
     from workflow.evaluation import evaluation_stage
     from workflow.plan import describe, do_steps
-    from workflow.records import locked, read_records
+    from workflow.records import locked, warnings_of
     from workflow.stage import perform, recover
 
     save_dir = options.save_dir or Path(f"{options.arrays.mode}_results")
@@ -89,10 +89,11 @@ def main(options: Options) -> None:
     with locked(save_dir):
         recover(save_dir)
         check(options)
+        of_events = [("separation", text) for text in warnings_of(options.arrays.data_dir, "separation")]
         do_steps(steps, force=options.force, resume=options.resume)
-        for stage in (step.stage for step in steps):
-            for text in read_records(stage.folder).get(stage.name, {}).get("warnings", []):
-                logger.warning("once more, of %s: %s", stage.name, text)
+        of_steps = [(step.stage.name, text) for step in steps for text in warnings_of(step.stage.folder, step.stage.name)]
+        for name, text in (*of_events, *of_steps):
+            logger.warning("once more, of %s: %s", name, text)
         perform(evaluation_stage(save_dir, options.arrays.mode), resume=False)
 
 
@@ -166,6 +167,8 @@ def check(options: Options) -> None:
     mode.check_options(arrays)
     if mode.has_classifier:
         mode.check_weights(options.classifiers, arrays.sr_range)
+    elif unused := flags_of_classifiers(options):
+        logger.info("%s: of no use in the %s mode, which has no classifier", ", ".join(unused), mode.name)
     if options.density.closure and not any(step.stage.name.startswith("closure") for step in plan(options)):
         text = "no closure test, which %s asks for: this run trains no density estimator"
         logger.warning(text, options.density.flag("closure"))
@@ -175,6 +178,18 @@ def check(options: Options) -> None:
         check_there(arrays.savedir, ("X_train", "X_validation", "X_test"))
     else:
         check_events(mode, arrays, density_is_trained=options.DE_skip or arrays.DE_dir is not None)
+
+
+def flags_of_classifiers(options: Options) -> list[str]:
+    """The flags that were given and that only stages 3 and 4 have."""
+    used = {part.flag(f.name) for part in (options.density, options.likelihood) for f in fields(part) if "help" in f.metadata}
+    flags = {
+        part.flag(f.name): None
+        for part in (options.arrays, options.classifiers)
+        for f in fields(part)
+        if f.metadata.get("recorded") and getattr(part, f.name) != f.default
+    }
+    return [flag for flag in flags if flag not in used and flag not in ("--mode", "--seed")]
 
 
 if __name__ == "__main__":

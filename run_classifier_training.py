@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 NAME = "my_classifier"
+TREES = "hgb"
 NUMBERS = {"n_runs": 10, "n_ensemble": 1, "patience": 0}  # where they are not given
 NUMBERS_OF_TREES = {"n_runs": 3, "n_ensemble": 50, "patience": 10}
 SETTINGS = ("epochs", "batch_size", *NUMBERS)
@@ -43,7 +44,7 @@ class Options(LearningOptions, ExtraSignalOptions, ResumableOptions):
     """Options of stage 4."""
 
     model: str = option("nn", "classifier: networks or boosted trees, see docs/estimators.md", choices=CLASSIFIERS.names)
-    epochs: int = option(30, "passes over the training events", unit="epochs", check=positive)
+    epochs: int = option(30, "passes over the training events (not of trees)", unit="epochs", check=positive)
     n_runs: int | None = option(
         None,
         "number of independent classifiers, whose spread shows how reliable they are",
@@ -55,7 +56,7 @@ class Options(LearningOptions, ExtraSignalOptions, ResumableOptions):
     )
     batch_size: int | None = option(
         None,
-        "events per step",
+        "events per step (not of trees)",
         unit="events",
         check=positive,
         default_text="384, fewer where an epoch would have less than 40 steps",
@@ -83,7 +84,7 @@ class Options(LearningOptions, ExtraSignalOptions, ResumableOptions):
     @property
     def numbers(self) -> dict[str, int]:
         """Runs, members and patience: as given, or as is best for the classifier."""
-        usual = NUMBERS_OF_TREES if self.model == "hgb" else NUMBERS
+        usual = NUMBERS_OF_TREES if self.model == TREES else NUMBERS
         return {name: value if getattr(self, name) is None else getattr(self, name) for name, value in usual.items()}
 
 
@@ -104,8 +105,9 @@ def stage(options: Options) -> Stage:
 
     classifier_mode(options)
     hyperparameters = CLASSIFIERS.hyperparameters(options.model, options.config_file)
-    options.settings(SETTINGS, CLASSIFIERS.parameters(options.model), options.model)
-    options = replace(options, **options.numbers)
+    accepted = CLASSIFIERS.parameters(options.model)
+    options.settings(SETTINGS, accepted, options.model)
+    options = replace(options, **options.numbers, use_class_weights=options.use_class_weights or options.model == TREES)
 
     def inputs() -> list[Path]:
         return [path for space in latent_folders(options.data_dir) for path in sorted(space.glob("X_*.npy"))]
@@ -128,6 +130,7 @@ def stage(options: Options) -> Stage:
         in_all_spaces(*SCORE_FILES, *EVALUATION_FILES),
         work,
         hyperparameters=hyperparameters,
+        unused=[name for name in SETTINGS if name not in accepted],
         must_match=("mode",),
         after=("classifier_arrays",),
     )
@@ -147,9 +150,6 @@ def _train(options: Options, hyperparameters: dict[str, Any], arrays: Classifier
     from plots import losses as figures
     from plots.style import save
 
-    balanced = options.use_class_weights or hyperparameters.get("use_class_weights", False)
-    hyperparameters = {name: value for name, value in hyperparameters.items() if name != "use_class_weights"}
-    options = replace(options, use_class_weights=balanced)
     sets, n_val = classifier_mode(options).training_sets(arrays, options), len(arrays.validation)
     (X, y, weight), (X_val, y_val, weight_val) = sets if len(sets) == 2 else (sets[0], (None, None, None))
     classifier = CLASSIFIERS.create(
@@ -178,9 +178,9 @@ def _train(options: Options, hyperparameters: dict[str, Any], arrays: Classifier
             save_arrays(folder, {f"preds_matris{suffix}": scores.astype(np.float32, copy=False)})
             if not suffix:
                 spreads = np.ptp(classifier.predict_runs(inputs) if every_epoch else scores[:, 0], axis=1)
-                _warn_of_dead_runs(spreads, "nothing was learned" if options.model == "hgb" else "a lower learning rate helps")
+                _warn_of_dead_runs(spreads, "nothing was learned" if options.model == TREES else "a lower learning rate helps")
     for run, (train, val) in enumerate(zip(*losses.values(), strict=True)):
-        steps = "trees" if options.model == "hgb" else "epoch"
+        steps = "trees (mean over the members)" if options.model == TREES else "epoch"
         figure = figures.loss_curves({"training": train, "validation": val}, "cross-entropy per event (nats)", xlabel=steps)
         save(figure, folder / f"classifier_losses_run_{run}.png")
     lowest = np.nanmin(losses["val_loss_matris"], axis=1)

@@ -68,7 +68,7 @@ class Options(RegionOptions, StageOptions):
     )
     features: str = option(
         "baseline",
-        "the features: one of the sets baseline, deltaR, tau32, kinematic, or names with commas between them; docs/data.md has all",
+        "the features, sets (baseline, deltaR, tau32, kinematic) or names, with commas between them; docs/data.md has all of them",
         metavar="SET|NAME,...",
         check=check_features,
     )

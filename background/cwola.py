@@ -42,8 +42,10 @@ class CWoLa(ClassifierMode):
         data = source.signal_region(separate_val_set=options.separate_val_set)
         rng = source.rng("sharing out the background")
         strips = source.strips()
-        logger.info("CWoLa: %d events in the lower strip, %d in the upper", (strips.m < np.mean(source.sr_range)).sum(),
-                    (strips.m > np.mean(source.sr_range)).sum())  # fmt: skip
+        (low, high), (outer_low, outer_high) = source.sr_range, source.outer_edges
+        counts = (strips.m <= low).sum(), (strips.m >= high).sum()
+        text = "CWoLa: %d events in the strip of %.4g to %.4g TeV, %d in that of %.4g to %.4g TeV"
+        logger.info(text, counts[0], outer_low, low, counts[1], high, outer_high)
         strips = share_out(strips, *map(len, data), options.oversampling, rng)
         yield mix(data, strips, source, options, without_strips=True)
 

@@ -166,7 +166,7 @@ NOT_FOR_ALL = (
 class LearningOptions(SplitOptions, ModeOptions):
     """What a classifier is given, and how events are weighted in its loss."""
 
-    use_class_weights: bool = option(False, "weight data and samples so that both count the same in total")
+    use_class_weights: bool = option(False, "weight data and samples so that both count the same in total; trees always do")
     SR_center: float | None = option(
         None, "m_JJ between the two strips, for CWoLa", unit="TeV", check=finite, default_text="the middle of the data's masses"
     )

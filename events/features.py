@@ -142,7 +142,7 @@ SETS = {
 
 
 def chosen_features(text: str) -> tuple[str, ...]:
-    """The names of the features of a set, or those that are listed with commas between them.
+    """The names of features, which are listed by name or by set, with commas between them.
 
     Raises
     ------
@@ -153,10 +153,10 @@ def chosen_features(text: str) -> tuple[str, ...]:
     --------
     >>> chosen_features("deltaR")
     ('m_J1', 'delta_m_J', 'tau21_J1', 'tau21_J2', 'deltaR_JJ')
-    >>> chosen_features("m_J1, tau32_J2")
-    ('m_J1', 'tau32_J2')
+    >>> chosen_features("baseline, tau32_J2")
+    ('m_J1', 'delta_m_J', 'tau21_J1', 'tau21_J2', 'tau32_J2')
     """
-    names = SETS[text] if text in SETS else tuple(name.strip() for name in text.split(","))
+    names = tuple(name for part in text.split(",") for name in SETS.get(part.strip(), (part.strip(),)))
     if unknown := [name for name in names if name not in FEATURES]:
         raise ValueError(
             f"{unknown[0]!r} is neither one of the sets {', '.join(SETS)} nor one of the features {', '.join(FEATURES)}"

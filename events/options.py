@@ -18,10 +18,20 @@ class RegionOptions(Options):
     """The window in m_JJ that is the signal region."""
 
     SR_min: float | None = option(
-        None, "lower edge of the signal region in m_JJ", unit="TeV", check=finite, chained_as="cf_SR_min", default_text="3.3"
+        None,
+        "lower edge of the signal region in m_JJ",
+        unit="TeV",
+        check=finite,
+        chained_as="cf_SR_min",
+        default_text="that of the separated events, else 3.3",
     )
     SR_max: float | None = option(
-        None, "upper edge of the signal region in m_JJ", unit="TeV", check=finite, chained_as="cf_SR_max", default_text="3.7"
+        None,
+        "upper edge of the signal region in m_JJ",
+        unit="TeV",
+        check=finite,
+        chained_as="cf_SR_max",
+        default_text="that of the separated events, else 3.7",
     )
 
     def __post_init__(self) -> None:

@@ -18,7 +18,7 @@ LARGEST_SHARE = 0.01  # of the events that may have one and the same value
 FEWEST_VALUES = 100  # of a feature that is not discrete
 EVENTS_FOR_MASS = 20_000  # to learn how the resonant variable follows from the features, and as many to measure it
 FEWEST_FOR_MASS = 200
-NOTICEABLE = 0.05  # of the variance of the resonant variable
+NOTICEABLE, LARGE = 0.05, 0.5  # shares of the variance of the resonant variable
 
 
 def warn_of_spikes(X: np.ndarray, names: Sequence[str], smeared: Sequence[str] = ()) -> None:
@@ -87,16 +87,19 @@ class MassKnowledge:
     from_features : tuple of str
         Those without which the prediction would be noticeably worse, the most important one first; where each can be replaced by others,
         those that go up or down with the variable.
+    residual_without : dict
+        What `residual` would be without one of the first three of these.
     """
 
     r2: float
     residual: float
     spread: float
     from_features: tuple[str, ...]
+    residual_without: dict[str, float]
 
     def is_within(self, width: float) -> bool:
         """Whether the variable is known to within a window of this width (TeV) by its features, not just because it varies little."""
-        return 2 * self.residual < width and self.r2 > 0.5
+        return 2 * self.residual < width and self.r2 > LARGE
 
 
 def warn_of_known_mass(
@@ -110,15 +113,20 @@ def warn_of_known_mass(
         logger.info("%d events are too few to measure how well the features predict m_JJ", len(m))
         return None
     known, width = mass_knowledge(X, m, names, rng), sr_range[1] - sr_range[0]
-    text = "the features predict m_JJ to within ±%.2g TeV (without them ±%.2g TeV); R² = %.2f"
+    text = f"the features predict m_JJ to within ±{known.residual:.2g} TeV (without them ±{known.spread:.2g} TeV); R² = {known.r2:.2f}"
     if known.is_within(width):
-        text += (
-            ": better than the signal region is wide (%.2g TeV). No density can be interpolated into it: leave out some of %s, or, in "
-            "mild cases, use LaCATHODE"
+        without = ", ".join(f"without {name} ±{residual:.2g} TeV" for name, residual in known.residual_without.items())
+        logger.warning(
+            "%s: better than the signal region is wide (%.2g TeV): no density can be interpolated into it. Leave out some of %s (%s)",
+            text,
+            width,
+            ", ".join(known.from_features),
+            without,
         )
-        logger.warning(text, known.residual, known.spread, known.r2, width, ", ".join(known.from_features))
+    elif known.r2 > LARGE:
+        logger.info("%s, mostly from %s: LaCATHODE keeps the mass spectrum smoother", text, ", ".join(known.from_features))
     else:
-        logger.info(text, known.residual, known.spread, known.r2)
+        logger.info("%s", text)
     return known
 
 
@@ -140,8 +148,13 @@ def mass_knowledge(X: np.ndarray, m: np.ndarray, names: Sequence[str], rng: np.r
     """
     rows = rng.permutation(len(m))[: 2 * EVENTS_FOR_MASS]
     learned, tested = np.array_split(rows, 2)
-    trees = HistGradientBoostingRegressor(early_stopping=False, random_state=0).fit(X[learned], m[learned])
     x, truth = X[tested], m[tested]
+
+    def fitted(columns: np.ndarray) -> HistGradientBoostingRegressor:
+        return HistGradientBoostingRegressor(early_stopping=False, random_state=0).fit(X[learned][:, columns], m[learned])
+
+    every = np.arange(X.shape[1])
+    trees = fitted(every)
     variance, error = truth.var(), truth - trees.predict(x)
     losses = {}
     for column, name in enumerate(names):
@@ -151,7 +164,12 @@ def mass_knowledge(X: np.ndarray, m: np.ndarray, names: Sequence[str], rng: np.r
     if max(losses.values()) <= NOTICEABLE:
         losses = {name: np.square(spearmanr(column, truth).statistic) for name, column in zip(names, x.T, strict=True)}
     important = tuple(name for name in sorted(losses, key=losses.get, reverse=True) if losses[name] > NOTICEABLE)
-    return MassKnowledge(float(1 - np.mean(error**2) / variance), _half_width(error), _half_width(truth), important)
+    without = {}
+    for name in important[:3] if len(every) > 1 else ():
+        others = every != names.index(name)
+        without[name] = _half_width(truth - fitted(others).predict(x[:, others]))
+    r2 = float(1 - np.mean(error**2) / variance)
+    return MassKnowledge(r2, _half_width(error), _half_width(truth), important, without)
 
 
 def _half_width(values: np.ndarray) -> float:

@@ -153,7 +153,7 @@ class EventSource:
             return None
         events = self._load(SIDEBAND[1:])
         if without_strips:
-            low, high = self._outer_edges
+            low, high = self.outer_edges
             events = events[(events.m <= low) | (events.m >= high)]
         return events if len(events) else None
 
@@ -173,7 +173,7 @@ class EventSource:
 
     def strips(self) -> Events:
         """Sideband events of the two strips next to the signal region, each half as wide as it is."""
-        (low, high), (outer_low, outer_high) = self.sr_range, self._outer_edges
+        (low, high), (outer_low, outer_high) = self.sr_range, self.outer_edges
         events = self._load(SIDEBAND)
         lower = events[(events.m > outer_low) & (events.m <= low)]
         upper = events[(events.m >= high) & (events.m < outer_high)]
@@ -185,7 +185,7 @@ class EventSource:
         return Events.joined(lower, upper)
 
     @property
-    def _outer_edges(self) -> tuple[float, float]:
+    def outer_edges(self) -> tuple[float, float]:
         """Where CWoLa's strips end (TeV)."""
         low, high = self.sr_range
         return low - STRIP_WIDTH * (high - low), high + STRIP_WIDTH * (high - low)
@@ -222,7 +222,8 @@ class EventSource:
             if name in SIDEBAND and self._inside(events[:, 0]).any():
                 raise InputError(
                     f"{self._path(name)}: holds events of the signal region {self._window}: "
-                    "separate the events with the same edges"
+                    f"separate the events with the same edges, or give those they have to {self.options.flag('SR_min')} and "
+                    f"{self.options.flag('SR_max')}"
                 )
             masses = self._masses_of_all_data() if self.shift.random else events[:, 0]
             parts.append(Events(self.shift.apply(events, masses, self.rng(f"shift {name}"), self.columns)))

@@ -12,6 +12,18 @@ from sklearn.utils.multiclass import check_classification_targets
 from models.arrays import as_matrix
 
 
+class PredictsClasses:
+    """In front of a `BinaryClassifier`: `predict` gives classes, as scikit-learn's `cross_val_score`, `GridSearchCV` and others expect.
+
+    Classes are those of `fit`; 0 and 1 where the classifier was read from a folder.
+    """
+
+    def predict(self, X: np.ndarray) -> np.ndarray:
+        """The class [n] whose mean probability is above 1/2; the first one for rows with NaN, as no cut on the score selects them."""
+        selected = self.predict_proba(X)[:, 1] > 0.5
+        return self.classes_[selected.astype(int)]
+
+
 class BinaryClassifier(ClassifierMixin, ABC):
     """A classifier into two classes made of `n_runs` independent ones, each the mean of `n_ensemble` members."""
 

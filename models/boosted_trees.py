@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from functools import partial
 from pathlib import Path
 from typing import get_type_hints
@@ -20,11 +21,13 @@ from common.hyperparameters import checked
 from common.processes import processes_of, run_side_by_side
 from common.progress import progress
 from models.arrays import RandomState, as_matrix, as_seed
-from models.binary import BinaryClassifier
+from models.binary import BinaryClassifier, PredictsClasses
 from models.training.checkpoints import Checkpoint
 from models.trees import Trees
 
 FILE_NAME = "my_trees"
+logger = logging.getLogger(__name__)
+
 SCORED_TOGETHER = 2**14  # events
 LOSSES = ("train_losses", "val_losses")
 Learned = dict[str, np.ndarray]
@@ -81,15 +84,7 @@ class HGBClassifier(BinaryClassifier, BaseEstimator):
     True
     """
 
-    hyperparameters = (
-        "learning_rate",
-        "max_iters",
-        "max_leaf_nodes",
-        "min_samples_leaf",
-        "l2_regularization",
-        "max_bins",
-        "use_class_weights",
-    )
+    hyperparameters = ("learning_rate", "max_iters", "max_leaf_nodes", "min_samples_leaf", "l2_regularization", "max_bins")
 
     _sizes = ("n_inputs", "n_runs", "n_ensemble")
 
@@ -176,6 +171,8 @@ class HGBClassifier(BinaryClassifier, BaseEstimator):
                 validation = len(validation[0])
         places = [None if checkpoint is None else checkpoint.below(f"member_{member}") for member in range(len(seeds))]
         tasks = [partial(self._learn, seed, events, validation, place) for seed, place in zip(seeds, places, strict=True)]
+        if self.verbose and (n_kept := sum(place is not None and place.exists() for place in places)):
+            logger.info("boosted trees: %d of %d members are done already", n_kept, len(tasks))
         with progress(f"boosted trees ({len(tasks)})", "member", len(tasks), shown=self.verbose) as bar:
             try:
                 members = run_side_by_side(tasks, processes_of(self.n_jobs), done=bar.update)
@@ -184,6 +181,9 @@ class HGBClassifier(BinaryClassifier, BaseEstimator):
                     raise
                 raise Interrupted(ending.signal_number, "; members that are done are kept, --resume trains the others") from None
         self._take_over(members)
+        if self.verbose:
+            text = "boosted trees: %d members of %d to %d trees"
+            logger.info(text, len(members), self.trees_.n_trees.min(), self.trees_.n_trees.max())
         if self.save_path is not None:
             self._folder.mkdir(parents=True, exist_ok=True)
             self.save(self._folder, FILE_NAME)
@@ -325,6 +325,10 @@ class HGBClassifier(BinaryClassifier, BaseEstimator):
         """What an earlier training left."""
         for name in ("trees_", "train_losses_", "val_losses_"):
             self.__dict__.pop(name, None)
+
+
+class HGBClassPredictor(PredictsClasses, HGBClassifier):
+    """The same trees, but `predict` gives classes."""
 
 
 def _checked(arrays: Learned, n_features: int, n_members: int) -> Learned:

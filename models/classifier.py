@@ -15,7 +15,7 @@ import torch
 
 from common.processes import processes_of, run_side_by_side
 from models.arrays import RandomState, as_matrix, as_seed, member_generators
-from models.binary import BinaryClassifier
+from models.binary import BinaryClassifier, PredictsClasses
 from models.network import StackedNetwork, losses_and_gradients_of, losses_of
 from models.training.checkpoints import Checkpoint
 from models.training.epochs import EpochRule, Losses, mean_over_epochs
@@ -338,10 +338,8 @@ class NeuralNetworkClassifier(BinaryClassifier, EpochEstimator):
         return [torch.as_tensor(a, dtype=torch.float32, device=self._device) for a in self._events(X, y, weight)]
 
 
-class NeuralNetworkClassPredictor(NeuralNetworkClassifier):
-    """The same networks, but `predict` gives classes, as scikit-learn's `cross_val_score`, `GridSearchCV` and others expect.
-
-    Classes are those of `fit`; 0 and 1 where the weights were read from a folder.
+class NeuralNetworkClassPredictor(PredictsClasses, NeuralNetworkClassifier):
+    """The same networks, but `predict` gives classes.
 
     Examples
     --------
@@ -353,8 +351,3 @@ class NeuralNetworkClassPredictor(NeuralNetworkClassifier):
     >>> bool(accuracies.mean() > 0.9)
     True
     """
-
-    def predict(self, X: np.ndarray) -> np.ndarray:
-        """The class [n] whose mean probability is above 1/2; the first one for rows with NaN, as no cut on the score selects them."""
-        selected = self.predict_proba(X)[:, 1] > 0.5
-        return self.classes_[selected.astype(int)]

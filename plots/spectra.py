@@ -41,7 +41,8 @@ def data_against_samples(
     `labels` are those of the axes, `names` those of the two arrays.
     """
     labels, (data_name, sample_name) = drawable(labels), names
-    n_columns, n_rows = min(PER_ROW, len(labels)), math.ceil(len(labels) / PER_ROW)
+    n_rows = math.ceil(len(labels) / PER_ROW)
+    n_columns = math.ceil(len(labels) / n_rows)
     figure = plt.figure(figsize=(3.2 * n_columns, 4.2 * n_rows), layout="constrained")
     rows = [
         part.subplots(2, n_columns, height_ratios=(3, 1), sharex="col", squeeze=False)

@@ -66,7 +66,7 @@ def check_skipped(stage: Stage) -> None:
     )
     if reason:
         raise InputError(f"{stage.folder}: {stage.name} cannot be skipped, it does not fit: {reason}")
-    names = sorted(record["options"].keys() | stage.settings["options"].keys())
+    names = sorted((record["options"].keys() | stage.settings["options"].keys()) - {"seed"})
     others = [text for name in names if (text := stage.other_settings(record, [name]))]
     if others:
         logger.warning("%s is used as it is, though %s", stage.name, "; ".join(others))

@@ -96,6 +96,11 @@ def check_record(record: Any, path: Path, name: str) -> None:
             raise InputError(f"{path}: {output!r} lies outside the folder ({name})")
 
 
+def warnings_of(folder: Path, name: str) -> list[str]:
+    """What a stage had to warn of, if its record is in the folder."""
+    return list(read_records(folder).get(name, {}).get("warnings", []))
+
+
 def other_value(kept: Mapping[str, Any], wanted: Mapping[str, Any], spell: Callable[[str], str] = str) -> str | None:
     """The first setting with which a stage was done and would not be done now, in words; None if there is none.
 

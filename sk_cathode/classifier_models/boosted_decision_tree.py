@@ -1,5 +1,5 @@
-"""Ensembles of boosted trees."""
+"""Ensembles of boosted trees, and those whose `predict` gives classes."""
 
-from models.boosted_trees import HGBClassifier
+from models.boosted_trees import HGBClassifier, HGBClassPredictor
 
-__all__ = ["HGBClassifier"]
+__all__ = ["HGBClassPredictor", "HGBClassifier"]

@@ -100,9 +100,21 @@ def test_features_that_know_the_mass_are_named(tmp_path, run, caplog):
     ]
     assert known["r2"] > 0.9
     assert known["residual"] < 0.1
+    assert known["residual_without"]["deltaR_JJ"] > 0.3
+    assert "without deltaR_JJ ±0.3" in warning
     caplog.clear()
-    run("run_data_preparation_LHCORD", **SAMPLE, S_over_B=0.02, features="deltaR", outdir=tmp_path / "deltaR", seed=1)
+    with caplog.at_level("INFO"):
+        run("run_data_preparation_LHCORD", **SAMPLE, S_over_B=0.02, features="deltaR", outdir=tmp_path / "deltaR", seed=1)
     assert not [r for r in caplog.records if r.levelname == "WARNING" and "predict m_JJ" in r.getMessage()]
+    assert "mostly from deltaR_JJ" in caplog.text
+    assert "LaCATHODE keeps the mass spectrum smoother" in caplog.text
+
+
+def test_what_stage_1_warned_of_is_said_once_more_at_the_end_of_a_run(small_configs, tmp_path, run, caplog):
+    run("run_data_preparation_LHCORD", **SAMPLE, S_over_B=0.02, features="kinematic", outdir=tmp_path / "data", seed=1)
+    caplog.clear()
+    run("run_all", *small_configs, data_dir=tmp_path / "data", save_dir=tmp_path / "out", mode="CWoLa", seed=1)
+    assert "once more, of separation: the features predict m_JJ" in caplog.text
 
 
 def test_a_narrow_sideband_is_not_taken_for_knowledge(caplog):
@@ -141,7 +153,7 @@ def test_features_that_say_the_same_are_named(caplog):
     assert known.is_within(0.4)
     assert known.from_features
     assert "noise" not in known.from_features
-    assert f"leave out some of {known.from_features[0]}" in caplog.text
+    assert f"Leave out some of {known.from_features[0]}" in caplog.text
 
 
 @pytest.mark.parametrize("n", [1, 3, 50])

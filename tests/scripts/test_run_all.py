@@ -371,3 +371,21 @@ def test_oversampling_implies_class_weights(toy_dir, small_configs, tmp_path, ru
     assert "--cf_oversampling: data and background are weighted" in caplog.text
     assert "is advisable" not in caplog.text
     assert json.loads((tmp_path / "STAGE.json").read_text())["classifiers"]["options"]["use_class_weights"] is True
+
+
+def test_flags_that_only_classifiers_have_are_named_where_there_is_none(toy_dir, small_configs, tmp_path, run, caplog):
+    with caplog.at_level("INFO"):
+        flags = [*small_configs, "--cf_separate_val_set", "--cf_n_ensemble", 4]
+        run("run_all", *flags, data_dir=toy_dir, save_dir=tmp_path, mode="ANODE")
+    (line,) = (r.getMessage() for r in caplog.records if "of no use in the ANODE mode" in r.getMessage())
+    assert "--cf_n_samples" in line
+    assert "--cf_n_ensemble" in line
+    assert not any(flag in line for flag in ("--cf_separate_val_set", "--mode", "--seed", "--DE_"))
+
+
+def test_a_borrowed_density_may_have_another_seed(toy_dir, small_configs, tmp_path, run, caplog):
+    run("run_all", *small_configs, data_dir=toy_dir, save_dir=tmp_path / "flow", mode="CATHODE", seed=1)
+    caplog.clear()
+    run("run_all", *small_configs, data_dir=toy_dir, save_dir=tmp_path / "other", mode="CATHODE", seed=2,
+        DE_dir=tmp_path / "flow")  # fmt: skip
+    assert "is used as it is" not in caplog.text
