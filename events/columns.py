@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -86,7 +86,7 @@ class Columns:
         columns = cls(
             _column(content.get("resonant"), path),
             tuple(_column(entry, path) for entry in features),
-            signal_region=stored_signal_region(folder),
+            signal_region=_signal_region(content, path),
         )
         if len(columns.features) != n_features:
             raise InputError(f"{path}: names {len(columns.features)} features, but the events have {n_features}")
@@ -123,8 +123,11 @@ def stored_signal_region(folder: Path) -> tuple[float, float] | None:
         If columns.json is damaged.
     """
     path = Path(folder) / FILE
-    region = load_json(path).get("signal_region") if path.exists() else None
-    if region is None:
+    return _signal_region(load_json(path), path) if path.exists() else None
+
+
+def _signal_region(content: Mapping[str, Any], path: Path) -> tuple[float, float] | None:
+    if (region := content.get("signal_region")) is None:
         return None
     numbers = isinstance(region, list) and len(region) == 2 and all(type(edge) in (int, float) for edge in region)
     if not numbers or not 0 <= region[0] < region[1] < math.inf:

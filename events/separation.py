@@ -51,12 +51,8 @@ SEPARATED_FILES = (
         "[n, 2 + d]",
         "innerdata_extrabkg_[tv][ra]*.npy",
     ),
-    OutputFile(
-        "data.npy, data_row.npy",
-        "all data, those included that the split has no use for, in the order of the input; their rows there (counted from 0)",
-        "[n, 2 + d], [n]",
-        "data*.npy",
-    ),
+    OutputFile("data.npy", "all data, those included that the split has no use for, in the order of the input", "[n, 2 + d]"),
+    OutputFile("data_row.npy", "the row of each in the input, counted from 0 (int64)", "[n]"),
     OutputFile("columns.json", "name, axis label, unit and formula of m_JJ and the features"),
     OutputFile("mjj_spectrum.png", "m_JJ of the data, with SR and SB"),
 )
@@ -194,7 +190,7 @@ class SeparatedEvents:
     seed: int
 
     def files(self) -> Iterator[tuple[str, np.ndarray]]:
-        """Name and events of every output file but `DATA_FILES`, one at a time."""
+        """Name and events of every file of the split, one at a time."""
         rng, parts = make_rng(self.seed, "order of the test set"), self.separation
         for name in {**parts.main, **parts.extra}:
             found = [source[rows[name]] for source, rows in ((self.main, parts.main), (self.extra, parts.extra)) if name in rows]

@@ -199,6 +199,19 @@ def test_the_default_extra_background_goes_with_the_default_file_only(tmp_path, 
     assert len(np.load("default/innerdata_extrabkg_train.npy")) != len(np.load("none/innerdata_extrabkg_train.npy"))
 
 
+def test_foreign_files_in_the_folder_stay(tmp_path, run):
+    """Stage 1 replaces its own outputs, and nothing whose name merely looks like them."""
+    (tmp_path / "out").mkdir()
+    for name in ("data_of_mine.npy", "database.npy"):
+        np.save(tmp_path / "out" / name, np.ones(3))
+    run(
+        "run_data_preparation_LHCORD", features_file=SAMPLE, extra_bkg_file="none", outdir=tmp_path / "out", S_over_B=0.02, seed=1
+    )
+    assert {"data.npy", "data_row.npy", "data_of_mine.npy", "database.npy"} <= {
+        path.name for path in (tmp_path / "out").iterdir()
+    }
+
+
 def test_script_writes_all_files_and_the_spectrum(tmp_path, run):
     run("run_data_preparation_LHCORD", "--features_file", SAMPLE, "--extra_bkg_file", SAMPLE.parent / "extra_inneronly.features.h5",
         "--outdir", tmp_path / "out", "--S_over_B", "0.02")  # fmt: skip
