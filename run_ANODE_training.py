@@ -23,6 +23,7 @@ from models.registry import DENSITIES
 if TYPE_CHECKING:
     from evaluation.closure import Closure
     from events.view import Events
+    from events.window import Window
     from models.density import FeatureDensity, TrainedDensity
     from workflow.stage import Stage
 
@@ -62,7 +63,7 @@ def stage(options: Options) -> Stage:
             options,
             source,
             *events,
-            options.sr_center,
+            options.window.center,
             purpose=f"density estimator {name}",
             checkpoint=Checkpoint(folder / CHECKPOINT),
         )
@@ -108,14 +109,14 @@ def closure_stage(options: Options) -> Stage:
     def work(folder: Path) -> dict[str, Any]:
         source = EventSource(options)
         sideband, columns, checkpoint = source.sideband(), source.columns, Checkpoint(folder / CHECKPOINT)
-        regions = pseudo_signal_regions(np.concatenate([events.m for events in sideband]), options.sr_range, options.closure)
+        regions = pseudo_signal_regions(np.concatenate([events.m for events in sideband]), options.window, options.closure)
 
         def test(number: int) -> Closure:
             purpose = f"closure test {number} of {name}"
 
-            def learn(train: Events, val: Events, edges: tuple[float, float]) -> FeatureDensity:
+            def learn(train: Events, val: Events, left_out: Window) -> FeatureDensity:
                 place = checkpoint.below(f"region_{number}")
-                return train_density(options, source, train, val, np.mean(edges), purpose=purpose, checkpoint=place).density()
+                return train_density(options, source, train, val, left_out.center, purpose=purpose, checkpoint=place).density()
 
             return closure_test(learn, sideband, regions[number], source.rng(purpose))
 
@@ -123,14 +124,14 @@ def closure_stage(options: Options) -> Stage:
         n_processes = 1 if on_gpu else usable_cores(options.threads)
         tests = run_side_by_side([partial(test, number) for number in range(len(regions))], n_processes)
         for found in tests:
-            text = "%s: closure in %.4g < m_JJ < %.4g TeV: two-sample AUC %.4f ± %.4f (%d events)"
-            logger.info(text, name, *found.edges, found.auc, found.auc_error, found.n_events)
+            text = "%s: closure in %s: two-sample AUC %.4f ± %.4f (%d events)"
+            logger.info(text, name, found.window, found.auc, found.auc_error, found.n_events)
         auc, error = mean_auc(tests)
         logger.info("%s: closure, mean two-sample AUC %.4f ± %.4f (%d regions)", name, auc, error, len(tests))
         results: dict[str, Any] = {"mean_two_sample_auc": auc, "mean_two_sample_auc_error": error}
         results["regions"] = [found.summary(columns.names) for found in tests]
         save_json(folder / f"{name}_closure.json", results)
-        save(closure_pulls(tests, columns.axes[1:], columns.resonant), folder / f"{name}_closure.png")
+        save(closure_pulls(tests, columns.axes[1:]), folder / f"{name}_closure.png")
         return results
 
     return Stage(

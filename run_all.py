@@ -166,7 +166,7 @@ def check(options: Options) -> None:
     mode, arrays = MODES.get(options.arrays.mode), options.arrays
     mode.check_options(arrays)
     if mode.has_classifier:
-        mode.check_weights(options.classifiers, arrays.sr_range)
+        mode.check_weights(options.classifiers, arrays.window)
     elif unused := flags_of_classifiers(options):
         logger.info("%s: of no use in the %s mode, which has no classifier", ", ".join(unused), mode.name)
     if options.density.closure and not any(step.stage.name.startswith("closure") for step in plan(options)):

@@ -107,7 +107,7 @@ def stage(options: Options) -> Stage:
     from workflow.stage import Stage
 
     options = options.with_edges()
-    features, columns = options.feature_names, columns_of(options.feature_names, options.noise_features, options.sr_range)
+    features, columns = options.feature_names, columns_of(options.feature_names, options.noise_features, options.window.edges)
     extra_file = _extra_file(options)
 
     def inputs() -> list[Path]:
@@ -117,14 +117,14 @@ def stage(options: Options) -> Stage:
         return files
 
     def work(folder: Path) -> dict[str, Any]:
-        region = options.sr_range
+        window = options.window
         separated = separate_lhco(
-            options.features_file, extra_file, s_over_b=options.S_over_B, sr_range=region, seed=options.seed, features=features,
+            options.features_file, extra_file, s_over_b=options.S_over_B, window=window, seed=options.seed, features=features,
             n_noise=options.noise_features,
         )  # fmt: skip
         sideband = separated.some_of_the_sideband(2 * EVENTS_FOR_MASS)
         rng = make_rng(options.seed, "what the features know of the mass")
-        known = warn_of_known_mass(sideband[:, 1:-1], sideband[:, 0], columns.names, region, rng)
+        known = warn_of_known_mass(sideband[:, 1:-1], sideband[:, 0], columns.names, window, rng)
         for name, events in separated.files():
             save_arrays(folder, {name: events})
             logger.info("%s.npy: %d events, %d of them signal", name, len(events), events[:, -1].sum())
@@ -134,7 +134,7 @@ def stage(options: Options) -> Stage:
         save_arrays(folder, data)
         logger.info("data.npy: all %d data events", len(data["data"]))
         columns.save(folder)
-        save(mass_spectrum(data["data"][:, 0], region), folder / "mjj_spectrum.png")
+        save(mass_spectrum(data["data"][:, 0], window), folder / "mjj_spectrum.png")
         s_over_b = separated.separation.signal_to_background
         logger.info("S/B in the signal region: %.3f %%", 100 * s_over_b)
         return {"signal_to_background": s_over_b, "resonant_variable_from_features": known and asdict(known)}

@@ -33,7 +33,7 @@ class Cathode(ClassifierMode):
     def check(self, source: EventSource, options: ArraysOptions) -> None:
         super().check(source, options)
         if options.external_samples:
-            load_external_samples(options.external_samples, source.n_features, source.sr_range)
+            load_external_samples(options.external_samples, source.n_features, source.window)
 
     def check_options(self, options: ArraysOptions) -> None:
         """Everything goes."""
@@ -49,13 +49,13 @@ class Cathode(ClassifierMode):
     def samples(self, source: EventSource, options: ArraysOptions, train: Events) -> Events:
         """Background events of the signal region."""
         if options.external_samples:
-            samples = load_external_samples(options.external_samples, source.n_features, source.sr_range)
+            samples = load_external_samples(options.external_samples, source.n_features, source.window)
             reach = train.x.min(axis=0), train.x.max(axis=0)
             warn_of_extrapolation(samples.x, reach, source.columns.names, "the data's range (in another unit?)")
             return samples
         (density,) = load_densities(options, source, *self.densities, no_gpu=no_gpu(options.device))
         rng, bandwidth = source.rng("samples"), options.KDE_bandwidth if options.realistic_conditional else None
-        m = sample_masses(train.m, options.n_samples, source.sr_range, bandwidth, rng)
+        m = sample_masses(train.m, options.n_samples, source.window, bandwidth, rng)
         x = sample_finite(density, m, rng)
         warn_of_extrapolation(x, density.preprocessing.training_range, source.columns.names)
         return as_samples(m, x)

@@ -14,6 +14,7 @@ from background.weights import balanced
 from common.errors import InputError
 from events.regions import SIDEBAND, EventSource
 from events.view import Events
+from events.window import Window
 
 logger = logging.getLogger(__name__)
 
@@ -33,26 +34,27 @@ class CWoLa(ClassifierMode):
         super().check(source, options)
         source.strips()
 
-    def check_weights(self, options: LearningOptions, sr_range: tuple[float, float]) -> None:
-        if options.SR_center is not None and not sr_range[0] <= options.SR_center <= sr_range[1]:
+    def check_weights(self, options: LearningOptions, window: Window) -> None:
+        if options.SR_center is not None and not window.low <= options.SR_center <= window.high:
             center = f"{options.flag('SR_center')} {options.SR_center:g}"
-            raise InputError(f"{center} TeV lies outside the signal region, it cannot tell the two strips apart")
+            raise InputError(f"{center} lies outside the signal region, it cannot tell the two strips apart")
 
     def build(self, source: EventSource, options: ArraysOptions) -> Iterator[ClassifierArrays]:
         data = source.signal_region(separate_val_set=options.separate_val_set)
         rng = source.rng("sharing out the background")
         strips = source.strips()
-        (low, high), (outer_low, outer_high) = source.sr_range, source.outer_edges
+        (low, high), (outer_low, outer_high) = source.window.edges, source.outer_edges
         counts = (strips.m <= low).sum(), (strips.m >= high).sum()
-        text = "CWoLa: %d events in the strip of %.4g to %.4g TeV, %d in that of %.4g to %.4g TeV"
-        logger.info(text, counts[0], outer_low, low, counts[1], high, outer_high)
+        text = "CWoLa: %d events in the strip of %.4g to %.4g, %d in that of %s"
+        upper = source.window.resonant.quantity(f"{high:.4g} to {outer_high:.4g}")
+        logger.info(text, counts[0], outer_low, low, counts[1], upper)
         strips = share_out(strips, *map(len, data), options.oversampling, rng)
         yield mix(data, strips, source, options, without_strips=True)
 
     def weights(self, events: Events, target: np.ndarray, options: LearningOptions) -> np.ndarray:
         masses = events.m[target == 1]
         edges = masses.min(), masses.max()
-        self.check_weights(options, edges)
+        self.check_weights(options, Window(*edges))
         center = np.mean(edges) if options.SR_center is None else options.SR_center
         group = np.where(target == 1, 1, np.where(events.m < center, 0, -1))
         return balanced(group, {1: 0.5, 0: 0.25, -1: 0.25})

@@ -16,6 +16,7 @@ from background.weights import balanced
 from common.errors import InputError
 from events.regions import EXTRA_SIGNAL, EXTRA_SIGNAL_IN_ONE, SIDEBAND, SIGNAL_REGION, TEST_FILES, EventSource
 from events.view import Events
+from events.window import Window
 
 logger = logging.getLogger(__name__)
 
@@ -111,7 +112,7 @@ class ClassifierMode(Mode):
         """Weight of every event in the loss [n], of mean 1."""
         return balanced(target, {1: 0.5, 0: 0.5}) if options.use_class_weights else np.ones(len(events))
 
-    def check_weights(self, options: LearningOptions, sr_range: tuple[float, float]) -> None:
+    def check_weights(self, options: LearningOptions, window: Window) -> None:
         """Refuse options with which events cannot be weighted.
 
         Raises

@@ -12,6 +12,7 @@ from scipy.special import expit, logit
 from common.errors import InputError
 from common.files import load_array
 from events.view import SAMPLE_LABEL, Events, drop_nan_rows
+from events.window import Window
 from models.density import FeatureDensity
 
 logger = logging.getLogger(__name__)
@@ -26,7 +27,7 @@ def as_samples(m: np.ndarray, x: np.ndarray) -> Events:
 
 
 def sample_masses(
-    sr_masses: np.ndarray, n_samples: int, sr_range: tuple[float, float], kde_bandwidth: float | None, rng: np.random.Generator
+    sr_masses: np.ndarray, n_samples: int, window: Window, kde_bandwidth: float | None, rng: np.random.Generator
 ) -> np.ndarray:
     """m_JJ (TeV) at which background is sampled.
 
@@ -37,7 +38,7 @@ def sample_masses(
     kde_bandwidth : float or None
         Width of a Gaussian kernel density estimate of the logit of the masses scaled to (0, 1) by the SR; None samples uniformly.
     """
-    low, high = sr_range
+    low, high = window.edges
     if kde_bandwidth is None:
         return rng.uniform(low, high, n_samples)
     # A draw from a Gaussian KDE is a random training event plus Gaussian noise of the kernel's width.
@@ -79,7 +80,7 @@ def warn_of_extrapolation(
         logger.warning("%.1f %% of the sampled events lie outside %s of %s", 100 * outside[k], whose, names[k])
 
 
-def load_external_samples(paths: Sequence[Path], n_features: int, sr_range: tuple[float, float]) -> Events:
+def load_external_samples(paths: Sequence[Path], n_features: int, window: Window) -> Events:
     """Background samples made elsewhere, columns m_JJ (TeV) then features: those inside the SR.
 
     Raises
@@ -95,10 +96,10 @@ def load_external_samples(paths: Sequence[Path], n_features: int, sr_range: tupl
                 f"{path}: wrong number of columns: shape {samples.shape}, expected [n, {1 + n_features}] (m_JJ, features)"
             )
         samples = drop_nan_rows(samples, path)
-        inside = (samples[:, 0] > sr_range[0]) & (samples[:, 0] < sr_range[1])
+        inside = window.contains(samples[:, 0])
         logger.info("%s: %d of %d samples are in the signal region", path, inside.sum(), len(samples))
         parts.append(samples[inside])
     joined = np.concatenate(parts)
     if len(joined) < 2:
-        raise InputError(f"{paths[0]}: no sample in {sr_range[0]:g} < m_JJ < {sr_range[1]:g} TeV")
+        raise InputError(f"{paths[0]}: no sample in {window}")
     return as_samples(joined[:, 0], joined[:, 1:])

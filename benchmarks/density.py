@@ -92,7 +92,7 @@ def work(kind: str, folder: Path, epochs: int, seed: int) -> None:
     options = Options()
     flow = DENSITIES.create(
         options.model, DENSITIES.hyperparameters(options.model), options, ("epochs", "batch_size", "patience"), num_inputs=X.shape[1],
-        condition_center=options.sr_center, condition_scale=options.sr_center, random_state=seed, no_gpu=True,
+        condition_center=options.window.center, condition_scale=options.window.center, random_state=seed, no_gpu=True,
     )  # fmt: skip
     start = time.perf_counter()
 

@@ -49,7 +49,7 @@ class BaselineCathode(Cathode):
             self.val_losses, states = ([epoch[i] for epoch in trained] for i in (1, 2))
             self.seconds["density estimator"] = sum(epoch[0] for epoch in trained)
         start = time.perf_counter()
-        masses = sample_masses(train.m, 400_000, source.sr_range, 0.01, source.rng("samples"))
+        masses = sample_masses(train.m, 400_000, source.window, 0.01, source.rng("samples"))
         flow, samples = baseline.build_flow(source.n_features), []
         best = PUBLISHED_RULE.choose(usable_epochs(np.array(self.val_losses)))
         for i, epoch in enumerate(best):

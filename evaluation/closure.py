@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,6 +18,7 @@ from sklearn.metrics import roc_auc_score
 from common.contract import OutputFile
 from common.errors import InputError
 from events.view import Events
+from events.window import Window
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +28,6 @@ BULK = (0.005, 0.995)  # quantiles of the sideband's masses between which pseudo
 LARGEST_SAMPLE = 100_000  # events of each kind that are compared
 N_BINS = 20
 FEWEST_EVENTS = 2 * N_BINS
-Edges = tuple[float, float]
 CLOSURE_FILES = (
     OutputFile(
         "NAME_closure.json", "with `--closure`: two-sample AUC and χ²/ndf of every feature, of every pseudo signal region"
@@ -49,8 +49,8 @@ class Closure:
 
     Attributes
     ----------
-    edges : (float, float)
-        Of the region in m_JJ (TeV).
+    window : Window
+        The region.
     n_events : int
         Data of the region that were compared, and as many samples.
     auc, auc_error : float
@@ -59,7 +59,7 @@ class Closure:
         Edges of bins of equal numbers of data in every feature, and (data - samples) / error in them.
     """
 
-    edges: Edges
+    window: Window
     n_events: int
     auc: float
     auc_error: float
@@ -75,10 +75,10 @@ class Closure:
         """The numbers, for a JSON file; `names` are those of the features."""
         chi2 = dict(zip(names, self.chi2_per_ndf.tolist(), strict=True))
         numbers = {"events": self.n_events, "two_sample_auc": self.auc, "two_sample_auc_error": self.auc_error}
-        return {"m_JJ": list(self.edges)} | numbers | {"chi2_per_ndf": chi2}
+        return {self.window.resonant.name: list(self.window.edges)} | numbers | {"chi2_per_ndf": chi2}
 
 
-def pseudo_signal_regions(sideband_masses: np.ndarray, sr_range: Edges, n: int) -> list[Edges]:
+def pseudo_signal_regions(sideband_masses: np.ndarray, signal_region: Window, n: int) -> list[Window]:
     """Windows in the sideband, as wide as the signal region, away from it and from the sideband's ends.
 
     On either side of the SR, beginning below it, at least half of a window's width of sideband is kept on both sides of every window. The
@@ -88,7 +88,7 @@ def pseudo_signal_regions(sideband_masses: np.ndarray, sr_range: Edges, n: int) 
     Parameters
     ----------
     sideband_masses : array [n]
-        m_JJ of the sideband (TeV).
+        The resonant variable in the sideband.
 
     Raises
     ------
@@ -98,30 +98,31 @@ def pseudo_signal_regions(sideband_masses: np.ndarray, sr_range: Edges, n: int) 
     Examples
     --------
     >>> m = np.concatenate([np.linspace(2, 3.3, 500), np.linspace(3.7, 5, 500)])
-    >>> [(round(low, 2), round(high, 2)) for low, high in pseudo_signal_regions(m, (3.3, 3.7), 3)]
+    >>> [(round(window.low, 2), round(window.high, 2)) for window in pseudo_signal_regions(m, Window(3.3, 3.7), 3)]
     [(2.7, 3.1), (3.9, 4.3), (2.21, 2.61)]
     """
     low, high = np.quantile(sideband_masses, BULK)
-    if not low < sr_range[0] < sr_range[1] < high:
+    if not low < signal_region.low < signal_region.high < high:
         raise InputError(f"a closure test needs {100 * BULK[0]:g} % of the sideband's events on either side of the signal region")
-    sides: list[list[Edges]] = []
-    for room, direction in ((sr_range[0] - low, -1), (high - sr_range[1], 1)):
-        edge, n_here = sr_range[(1 + direction) // 2], (n + (1 - direction) // 2) // 2
-        width = min(sr_range[1] - sr_range[0], room / (1 + 2 * MARGIN + SMALLEST_STEP * max(n_here - 1, 0)))
-        if n_here and width < sr_range[1] - sr_range[0]:
-            text = "pseudo signal regions %s the signal region are only %.3g TeV wide, not %.3g: the sideband there is %.3g wide"
-            logger.warning(text, "below" if direction < 0 else "above", width, sr_range[1] - sr_range[0], room)
+    sides: list[list[Window]] = []
+    for room, direction in ((signal_region.low - low, -1), (high - signal_region.high, 1)):
+        edge, n_here = signal_region.edges[(1 + direction) // 2], (n + (1 - direction) // 2) // 2
+        width = min(signal_region.width, room / (1 + 2 * MARGIN + SMALLEST_STEP * max(n_here - 1, 0)))
+        if n_here and width < signal_region.width:
+            text = "pseudo signal regions %s the signal region are only %s wide, not %.3g: the sideband there is %.3g wide"
+            shown = signal_region.resonant.quantity(f"{width:.3g}")
+            logger.warning(text, "below" if direction < 0 else "above", shown, signal_region.width, room)
         gaps = np.linspace(MARGIN * width, max(room - (1 + MARGIN) * width, MARGIN * width), max(n_here, 1))[:n_here]
         ends = [sorted((edge + direction * gap, edge + direction * (gap + width))) for gap in gaps]
-        sides.append([(float(start), float(stop)) for start, stop in ends])
+        sides.append([replace(signal_region, low=float(start), high=float(stop)) for start, stop in ends])
     below, above = sides
     return [sides[i % 2][i // 2] for i in range(len(below) + len(above))]
 
 
 def closure_test(
-    learn: Callable[[Events, Events, Edges], Density],
+    learn: Callable[[Events, Events, Window], Density],
     sideband: tuple[Events, Events],
-    edges: Edges,
+    window: Window,
     rng: np.random.Generator,
 ) -> Closure:
     """Leave a window out of the sideband, learn from the rest, and compare samples at the left-out masses with the data there.
@@ -129,11 +130,11 @@ def closure_test(
     Parameters
     ----------
     learn : callable
-        Makes of training events, validation events and the window's edges (TeV) the density to be tested.
+        Makes of training events, validation events and the window the density to be tested.
     sideband : (Events, Events)
         Training and validation events.
-    edges : (float, float)
-        The window in m_JJ (TeV).
+    window : Window
+        What is left out.
 
     Raises
     ------
@@ -150,27 +151,27 @@ def closure_test(
     >>> class Truth:
     ...     def sample(self, m, rng):
     ...         return m + rng.normal(size=m.shape)
-    >>> closure = closure_test(lambda train, val, edges: Truth(), (events[:4000], events[4000:]), (3.3, 3.7), rng)
+    >>> closure = closure_test(lambda train, val, window: Truth(), (events[:4000], events[4000:]), Window(3.3, 3.7), rng)
     >>> abs(closure.auc - 0.5) < 3 * closure.auc_error
     True
     """
-    inside = [(events.m > edges[0]) & (events.m < edges[1]) for events in sideband]
+    inside = [window.contains(events.m) for events in sideband]
     rest = [events[~out] for events, out in zip(sideband, inside, strict=True)]
     if min(map(len, rest)) == 0:
-        raise InputError(f"no sideband is left without {edges[0]:g} < m_JJ < {edges[1]:g} TeV")
+        raise InputError(f"no sideband is left without {window}")
     left_out = Events.joined(*(events[out] for events, out in zip(sideband, inside, strict=True)))
     left_out = left_out[rng.permutation(len(left_out))[:LARGEST_SAMPLE]]
     if len(left_out) < FEWEST_EVENTS:
-        raise InputError(f"only {len(left_out)} events in {edges[0]:g} < m_JJ < {edges[1]:g} TeV: too few for a closure test")
-    density = learn(rest[0], rest[1], edges)
+        raise InputError(f"only {len(left_out)} events in {window}: too few for a closure test")
+    density = learn(rest[0], rest[1], window)
     data, samples = left_out.x.astype(np.float64), density.sample(left_out.m[:, None].astype(np.float64), rng)
     samples = samples[np.isfinite(samples).all(axis=1)]
     n = min(len(data), len(samples))
     if n < FEWEST_EVENTS:
-        raise InputError(f"only {n} samples in {edges[0]:g} < m_JJ < {edges[1]:g} TeV are finite: too few for a closure test")
+        raise InputError(f"only {n} samples in {window} are finite: too few for a closure test")
     auc, error = two_sample_auc(samples[:n], data[:n], rng)
     bins, pulls = zip(*(feature_pulls(data[:n, k], samples[:n, k]) for k in range(data.shape[1])), strict=True)
-    return Closure(edges, n, auc, error, np.stack(bins), np.stack(pulls))
+    return Closure(window, n, auc, error, np.stack(bins), np.stack(pulls))
 
 
 def mean_auc(tests: Sequence[Closure]) -> tuple[float, float]:

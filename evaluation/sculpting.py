@@ -17,6 +17,7 @@ from scipy.stats import chi2
 
 from common.errors import InputError
 from evaluation.scores import load_events_and_scores
+from events.columns import M_JJ, Column, stored_resonant
 from models.training.epochs import EpochRule
 
 SHARES = (0.2, 0.05, 0.01, 0.001)
@@ -72,12 +73,15 @@ class RunSculpting:
         Events in the spectrum.
     signal_region_events_expected : int
         As many events of the signal region belong to the sideband's.
+    resonant : Column
+        Whose spectrum it is.
     """
 
     cuts: list[Sculpting]
     sideband_events: int
     signal_region_events: int
     signal_region_events_expected: int
+    resonant: Column = M_JJ
 
     def summary(self) -> dict[str, Any]:
         """The numbers, for a JSON file."""
@@ -92,7 +96,7 @@ class RunSculpting:
             }
             for cut in self.cuts
         ]
-        events = {name: value for name, value in vars(self).items() if name != "cuts"}
+        events = {name: value for name, value in vars(self).items() if name not in ("cuts", "resonant")}
         return events | {"cuts": rows}
 
 
@@ -176,11 +180,11 @@ def sculpting_of_folders(data_dir: Path, preds_dir: Path, rule: EpochRule) -> Ru
     """
     sr, sr_scores = _background(data_dir, preds_dir, "X_test", "preds_matris", rule)
     sideband, sideband_scores = _background(data_dir, preds_dir, "X_sideband", "preds_matris_sideband", rule)
-    n_expected = expected_sr_events(sideband, sr)
+    n_expected, resonant = expected_sr_events(sideband, sr), stored_resonant(data_dir)
     chosen = np.random.default_rng(0).permutation(len(sr))[:n_expected]
     scores = np.concatenate([sr_scores[:, chosen], sideband_scores], axis=1)
     cuts = background_sculpting(np.concatenate([sr[chosen], sideband]), scores)
-    return RunSculpting(cuts, len(sideband), len(chosen), n_expected)
+    return RunSculpting(cuts, len(sideband), len(chosen), n_expected, resonant)
 
 
 def _background(data_dir: Path, preds_dir: Path, events: str, predictions: str, rule: EpochRule) -> tuple[np.ndarray, np.ndarray]:

@@ -41,6 +41,10 @@ class Column:
         """Label and unit."""
         return f"{self.label} ({self.unit})" if self.unit else self.label
 
+    def quantity(self, text: str) -> str:
+        """A number or a range with the unit behind it, if there is one."""
+        return f"{text} {self.unit}" if self.unit else text
+
 
 M_JJ = Column("m_JJ", r"$m_{JJ}$", "TeV", "invariant mass of the two leading jets")
 
@@ -83,11 +87,8 @@ class Columns:
         features = content.get("features")
         if not isinstance(features, list):
             raise InputError(f"{path}: does not say what the features are")
-        columns = cls(
-            _column(content.get("resonant"), path),
-            tuple(_column(entry, path) for entry in features),
-            signal_region=_signal_region(content, path),
-        )
+        resonant, edges = resonant_and_edges(content, path)
+        columns = cls(resonant, tuple(_column(entry, path) for entry in features), signal_region=edges)
         if len(columns.features) != n_features:
             raise InputError(f"{path}: names {len(columns.features)} features, but the events have {n_features}")
         return columns
@@ -114,8 +115,8 @@ class Columns:
         return replace(self, features=tuple(features), named=True)
 
 
-def stored_signal_region(folder: Path) -> tuple[float, float] | None:
-    """The edges at which the events in a folder were separated, if columns.json is there and says so.
+def stored_resonant(folder: Path) -> Column:
+    """The resonant variable of the events in a folder; m_JJ where columns.json is not there.
 
     Raises
     ------
@@ -123,16 +124,24 @@ def stored_signal_region(folder: Path) -> tuple[float, float] | None:
         If columns.json is damaged.
     """
     path = Path(folder) / FILE
-    return _signal_region(load_json(path), path) if path.exists() else None
+    return resonant_and_edges(load_json(path), path)[0] if path.exists() else M_JJ
 
 
-def _signal_region(content: Mapping[str, Any], path: Path) -> tuple[float, float] | None:
+def resonant_and_edges(content: Mapping[str, Any], path: Path) -> tuple[Column, tuple[float, float] | None]:
+    """What the content of columns.json says of the resonant variable, and of the edges of the signal region if it names them.
+
+    Raises
+    ------
+    InputError
+        If it is damaged.
+    """
+    resonant = _column(content.get("resonant"), path)
     if (region := content.get("signal_region")) is None:
-        return None
+        return resonant, None
     numbers = isinstance(region, list) and len(region) == 2 and all(type(edge) in (int, float) for edge in region)
     if not numbers or not 0 <= region[0] < region[1] < math.inf:
         raise InputError(f"{path}: signal_region must be two edges, the lower one first")
-    return float(region[0]), float(region[1])
+    return resonant, (float(region[0]), float(region[1]))
 
 
 def _column(content: Any, path: Path) -> Column:

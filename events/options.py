@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from common.errors import InputError
 from common.options import Options, StageOptions, finite, option
+
+if TYPE_CHECKING:
+    from events.window import Window
 
 SomeOptions = TypeVar("SomeOptions", bound="RegionOptions")
 PAPER_REGION = (3.3, 3.7)  # TeV (arXiv:2109.00546)
@@ -15,20 +18,18 @@ PAPER_REGION = (3.3, 3.7)  # TeV (arXiv:2109.00546)
 
 @dataclass(frozen=True, kw_only=True)
 class RegionOptions(Options):
-    """The window in m_JJ that is the signal region."""
+    """The window in the resonant variable that is the signal region."""
 
     SR_min: float | None = option(
         None,
-        "lower edge of the signal region in m_JJ",
-        unit="TeV",
+        "lower edge of the signal region, in the unit of the resonant variable (m_JJ: TeV)",
         check=finite,
         chained_as="cf_SR_min",
         default_text="that of the separated events, else 3.3",
     )
     SR_max: float | None = option(
         None,
-        "upper edge of the signal region in m_JJ",
-        unit="TeV",
+        "upper edge of the signal region, in the unit of the resonant variable (m_JJ: TeV)",
         check=finite,
         chained_as="cf_SR_max",
         default_text="that of the separated events, else 3.7",
@@ -40,31 +41,27 @@ class RegionOptions(Options):
             self._in_order(self.SR_min, self.SR_max)
 
     @property
-    def sr_range(self) -> tuple[float, float]:
-        """Both edges (TeV); the paper's where none are given.
+    def window(self) -> Window:
+        """The signal region; with the paper's edges in m_JJ (TeV) where none are given.
 
         Raises
         ------
         InputError
-            If they are not in order.
+            If the edges are not in order.
         """
-        return self._in_order(
-            *(edge if given is None else given for given, edge in zip((self.SR_min, self.SR_max), PAPER_REGION, strict=True))
-        )
+        from events.window import Window
+
+        given = zip((self.SR_min, self.SR_max), PAPER_REGION, strict=True)
+        return Window(*self._in_order(*(edge if value is None else value for value, edge in given)))
 
     def _in_order(self, low: float, high: float) -> tuple[float, float]:
         if not 0 <= low < high:
-            raise InputError(f"{self.flag('SR_min')} {low:g} must be below {self.flag('SR_max')} {high:g} (TeV)")
+            raise InputError(f"{self.flag('SR_min')} {low:g} must be below {self.flag('SR_max')} {high:g}")
         return low, high
-
-    @property
-    def sr_center(self) -> float:
-        """The middle of the signal region (TeV)."""
-        return sum(self.sr_range) / 2
 
     def with_edges(self: SomeOptions) -> SomeOptions:
         """The same options with both edges written down, as a record needs them."""
-        low, high = self.sr_range
+        low, high = self.window.edges
         return replace(self, SR_min=low, SR_max=high)
 
 
@@ -97,19 +94,19 @@ class EventOptions(RegionOptions, StageOptions):
             raise InputError(f"{self.flag('random_shift')} needs a {self.flag('datashift')} to randomise")
 
     @property
-    def sr_range(self) -> tuple[float, float]:
-        """Both edges (TeV), at which the events in the folder were separated; where it does not say, as given, or the paper's.
+    def window(self) -> Window:
+        """The signal region at which the events in the folder were separated; where it does not say, as given, or the paper's.
 
         Raises
         ------
         InputError
             If flags contradict the folder.
         """
-        from events.columns import stored_signal_region
+        from events.window import stored_window
 
-        if (stored := stored_signal_region(self.data_dir)) is None:
-            return super().sr_range
-        for name, edge in zip(("SR_min", "SR_max"), stored, strict=True):
+        if (stored := stored_window(self.data_dir)) is None:
+            return super().window
+        for name, edge in zip(("SR_min", "SR_max"), stored.edges, strict=True):
             if getattr(self, name) not in (None, edge):
                 raise InputError(
                     f"{self.flag(name)} {getattr(self, name):g}: the events in {self.data_dir} were separated at {edge:g}"

@@ -10,6 +10,7 @@ import numpy as np
 from scipy.stats import spearmanr
 from sklearn.ensemble import HistGradientBoostingRegressor
 
+from events.window import Window
 from models.dequantizer import cell_edges
 
 logger = logging.getLogger(__name__)
@@ -83,7 +84,8 @@ class MassKnowledge:
     r2 : float
         Share of its variance that they explain; 0 or less where they know nothing.
     residual, spread : float
-        Half the width of the interval that holds the middle 68 % of what is predicted wrong, and of the variable itself (TeV).
+        Half the width of the interval that holds the middle 68 % of what is predicted wrong, and of the variable itself, in its
+        unit.
     from_features : tuple of str
         Those without which the prediction would be noticeably worse, the most important one first; where each can be replaced by others,
         those that go up or down with the variable.
@@ -98,26 +100,29 @@ class MassKnowledge:
     residual_without: dict[str, float]
 
     def is_within(self, width: float) -> bool:
-        """Whether the variable is known to within a window of this width (TeV) by its features, not just because it varies little."""
+        """Whether the variable is known to within a window of this width by its features, not just because it varies little."""
         return 2 * self.residual < width and self.r2 > LARGE
 
 
 def warn_of_known_mass(
-    X: np.ndarray, m: np.ndarray, names: Sequence[str], sr_range: tuple[float, float], rng: np.random.Generator
+    X: np.ndarray, m: np.ndarray, names: Sequence[str], window: Window, rng: np.random.Generator
 ) -> MassKnowledge | None:
-    """Measure how well the features of sideband events predict m (TeV), and warn where that is better than the signal region is wide.
+    """Measure how well the features of sideband events predict m, and warn where that is better than the signal region is wide.
 
     None where there are too few events to say anything.
     """
     if len(m) < FEWEST_FOR_MASS:
-        logger.info("%d events are too few to measure how well the features predict m_JJ", len(m))
+        logger.info("%d events are too few to measure how well the features predict %s", len(m), window.resonant.name)
         return None
-    known, width = mass_knowledge(X, m, names, rng), sr_range[1] - sr_range[0]
-    text = f"the features predict m_JJ to within ±{known.residual:.2g} TeV (without them ±{known.spread:.2g} TeV); R² = {known.r2:.2f}"
-    if known.is_within(width):
-        without = ", ".join(f"without {name} ±{residual:.2g} TeV" for name, residual in known.residual_without.items())
+    known, resonant = mass_knowledge(X, m, names, rng), window.resonant
+    within, spread, width = (resonant.quantity(f"{value:.2g}") for value in (known.residual, known.spread, window.width))
+    text = f"the features predict {resonant.name} to within ±{within} (without them ±{spread}); R² = {known.r2:.2f}"
+    if known.is_within(window.width):
+        without = ", ".join(
+            f"without {name} ±{resonant.quantity(f'{residual:.2g}')}" for name, residual in known.residual_without.items()
+        )
         logger.warning(
-            "%s: better than the signal region is wide (%.2g TeV): no density can be interpolated into it. Leave out some of %s (%s)",
+            "%s: better than the signal region is wide (%s): no density can be interpolated into it. Leave out some of %s (%s)",
             text,
             width,
             ", ".join(known.from_features),
@@ -131,7 +136,7 @@ def warn_of_known_mass(
 
 
 def mass_knowledge(X: np.ndarray, m: np.ndarray, names: Sequence[str], rng: np.random.Generator) -> MassKnowledge:
-    """How well boosted trees predict m [n] (TeV) from the features X [n, d], measured with events they have not learned from.
+    """How well boosted trees predict m [n] from the features X [n, d], measured with events they have not learned from.
 
     A density p(x|m) can be interpolated into the signal region where x changes slowly over its width. Features that together determine
     m, such as the momenta and the angle of two jets, do not: between sidebands that end at the window's edges there is nothing to learn

@@ -15,7 +15,7 @@ from common.seeds import make_rng
 from events.columns import FILE as COLUMNS_FILE
 from events.columns import Columns
 from events.options import EventOptions
-from events.view import Events, load_events, n_features_in, where_masses_are
+from events.view import Events, load_events, n_features_in
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +74,7 @@ class EventSource:
     """
 
     def __init__(self, options: EventOptions) -> None:
-        self.options, self.data_dir, self.sr_range = options, Path(options.data_dir), options.sr_range
+        self.options, self.data_dir, self.window = options, Path(options.data_dir), options.window
         self.seed = options.seed or 0
         self.shift = FeatureShift(options.datashift, options.random_shift)
         self._files: dict[str, np.ndarray] = {}
@@ -128,8 +128,8 @@ class EventSource:
             halves = np.array_split(self.rng("halving the signal region").permutation(len(pooled)), 2)
             train, val = (self._in_signal_region(pooled[rows]) for rows in halves)
         if len(train) == 0 or len(val) == 0:
-            where = where_masses_are(self._load(SIGNAL_REGION[:1]).m, self.sr_range)
-            raise InputError(f"{self.data_dir}: the signal region of {self._window} is empty; {where}")
+            where = self.window.where_masses_are(self._load(SIGNAL_REGION[:1]).m)
+            raise InputError(f"{self.data_dir}: the signal region of {self.window} is empty; {where}")
         return train, val
 
     def extra_background(self) -> Events:
@@ -173,26 +173,23 @@ class EventSource:
 
     def strips(self) -> Events:
         """Sideband events of the two strips next to the signal region, each half as wide as it is."""
-        (low, high), (outer_low, outer_high) = self.sr_range, self.outer_edges
+        (low, high), (outer_low, outer_high) = self.window.edges, self.outer_edges
         events = self._load(SIDEBAND)
         lower = events[(events.m > outer_low) & (events.m <= low)]
         upper = events[(events.m >= high) & (events.m < outer_high)]
         if len(lower) == 0 or len(upper) == 0:
             empty = f"{outer_low:g} to {low:g}" if len(lower) == 0 else f"{high:g} to {outer_high:g}"
+            empty = self.window.resonant.quantity(empty)
             raise InputError(
-                f"{self.data_dir}: no sideband event from {empty} TeV, CWoLa needs both strips next to the signal region"
+                f"{self.data_dir}: no sideband event from {empty}, CWoLa needs both strips next to the signal region"
             )
         return Events.joined(lower, upper)
 
     @property
     def outer_edges(self) -> tuple[float, float]:
-        """Where CWoLa's strips end (TeV)."""
-        low, high = self.sr_range
-        return low - STRIP_WIDTH * (high - low), high + STRIP_WIDTH * (high - low)
-
-    @property
-    def _window(self) -> str:
-        return f"{self.sr_range[0]:g} < m_JJ < {self.sr_range[1]:g} TeV"
+        """Where CWoLa's strips end."""
+        reach = STRIP_WIDTH * self.window.width
+        return self.window.low - reach, self.window.high + reach
 
     @property
     def _reference(self) -> str:
@@ -219,9 +216,9 @@ class EventSource:
             if events.shape[1] - 2 != self.n_features:
                 reference = self._path(self._reference).name
                 raise InputError(f"{self._path(name)}: {events.shape[1] - 2} features, but {reference} has {self.n_features}")
-            if name in SIDEBAND and self._inside(events[:, 0]).any():
+            if name in SIDEBAND and self.window.contains(events[:, 0]).any():
                 raise InputError(
-                    f"{self._path(name)}: holds events of the signal region {self._window}: "
+                    f"{self._path(name)}: holds events of the signal region {self.window}: "
                     f"separate the events with the same edges, or give those they have to {self.options.flag('SR_min')} and "
                     f"{self.options.flag('SR_max')}"
                 )
@@ -238,8 +235,8 @@ class EventSource:
             raise InputError(f"{self._path(absent[0])}: no such file, but {why}")
         events = self._in_signal_region(self._load(names))
         if len(events) == 0:
-            where = where_masses_are(self._load(names).m, self.sr_range)
-            raise InputError(f"{self._path(names[0])}: holds no event in the signal region of {self._window}, but {why}; {where}")
+            where = self.window.where_masses_are(self._load(names).m)
+            raise InputError(f"{self._path(names[0])}: holds no event in the signal region of {self.window}, but {why}; {where}")
         return events
 
     def _pair(self, names: Sequence[str], region: str) -> tuple[Events, Events]:
@@ -249,11 +246,8 @@ class EventSource:
                 raise InputError(f"{self._path(name)}: the {region} is empty")
         return pair[0], pair[1]
 
-    def _inside(self, m: np.ndarray) -> np.ndarray:
-        return (m > self.sr_range[0]) & (m < self.sr_range[1])
-
     def _in_signal_region(self, events: Events) -> Events:
-        inside = self._inside(events.m)
+        inside = self.window.contains(events.m)
         if not inside.all():
             logger.info("%d of %d events lie outside the signal region and are left out", len(inside) - inside.sum(), len(inside))
         return events if inside.all() else events[inside]

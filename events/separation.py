@@ -15,7 +15,7 @@ from common.seeds import make_rng
 from events.features import BASELINE
 from events.lhco import read_lhco_file, read_lhco_rows
 from events.regions import SIDEBAND
-from events.view import where_masses_are
+from events.window import Window
 
 logger = logging.getLogger(__name__)
 
@@ -89,7 +89,7 @@ def separate(
     m_jj: np.ndarray,
     is_signal: np.ndarray,
     n_extra_background: int | None,
-    sr_range: tuple[float, float],
+    window: Window,
     s_over_b: float,
     rng: np.random.Generator,
 ) -> Separation:
@@ -102,8 +102,8 @@ def separate(
     is_signal : array [n] of bool
     n_extra_background : int or None
         Number of extra SR background events in the second file; None shares out the main file's own SR background.
-    sr_range : (float, float)
-        Edges of the signal region (TeV).
+    window : Window
+        The signal region.
     s_over_b : float
         Signal over background among the data in the SR; -1 injects the paper's 1000 signal events per million background events.
 
@@ -112,7 +112,7 @@ def separate(
     InputError
         If SR or SB is empty, or the file has less signal than is asked for.
     """
-    in_sr = (m_jj > sr_range[0]) & (m_jj < sr_range[1])
+    in_sr = window.contains(m_jj)
     signal_in, signal_out = (_shuffled_rows(is_signal & region, rng) for region in (in_sr, ~in_sr))
     background_in, background_out = (_shuffled_rows(~is_signal & region, rng) for region in (in_sr, ~in_sr))
     n_background_in, n_background = len(background_in), len(background_in) + len(background_out)
@@ -122,8 +122,7 @@ def separate(
         background_in, extra_background = _cut(background_in, round(DATA_SHARE_WITHOUT_EXTRA * len(background_in)))
     for region, rows in (("signal region", background_in), ("sideband", background_out)):
         if len(rows) == 0:
-            where = where_masses_are(m_jj, sr_range)
-            raise InputError(f"no background event in the {region} of {sr_range[0]:g} < m_JJ < {sr_range[1]:g} TeV; {where}")
+            raise InputError(f"no background event in the {region} of {window}; {window.where_masses_are(m_jj)}")
 
     if s_over_b < 0:
         n_injected = round(PAPER_SIGNAL * n_background / PAPER_BACKGROUND)
@@ -213,7 +212,7 @@ def separate_lhco(
     extra_bkg_file: Path | None,
     *,
     s_over_b: float,
-    sr_range: tuple[float, float],
+    window: Window,
     seed: int,
     features: Sequence[str] = BASELINE,
     n_noise: int = 0,
@@ -224,7 +223,7 @@ def separate_lhco(
     ----------
     extra_bkg_file : Path or None
         Extra background of the signal region; None sets aside half of the main file's.
-    s_over_b, sr_range
+    s_over_b, window
         See `separate`.
     features : sequence of str
         Names of features, see `events.features`.
@@ -241,9 +240,9 @@ def separate_lhco(
     events = _with_noise(events, n_noise, noise)
     extra = None
     if extra_bkg_file is not None:
-        extra = _with_noise(_signal_region_background(extra_bkg_file, features, sr_range), n_noise, noise)
+        extra = _with_noise(_signal_region_background(extra_bkg_file, features, window), n_noise, noise)
     n_extra = None if extra is None else len(extra)
-    separation = separate(events[:, 0], events[:, -1] == 1, n_extra, sr_range, s_over_b, make_rng(seed, "separation"))
+    separation = separate(events[:, 0], events[:, -1] == 1, n_extra, window, s_over_b, make_rng(seed, "separation"))
     if extra is None:
         share = 100 * (1 - DATA_SHARE_WITHOUT_EXTRA)
         logger.info("no file of extra background: %.0f %% of the SR background is set aside instead", share)
@@ -261,15 +260,15 @@ def _with_noise(events: np.ndarray, n_noise: int, rng: np.random.Generator) -> n
     return wider
 
 
-def _signal_region_background(path: Path, features: Sequence[str], sr_range: tuple[float, float]) -> np.ndarray:
+def _signal_region_background(path: Path, features: Sequence[str], window: Window) -> np.ndarray:
     """The background events [n, 2 + d] inside the signal region of a file."""
     extra = read_lhco_file(path, features, default_label=0)
-    usable = (extra[:, 0] > sr_range[0]) & (extra[:, 0] < sr_range[1]) & (extra[:, -1] == 0)
+    usable = window.contains(extra[:, 0]) & (extra[:, -1] == 0)
     logger.info("%s: %d of %d events are SR background", path, usable.sum(), len(extra))
     extra = extra[usable]
     if len(extra) == 0:
-        raise InputError(f"{path}: holds no background event in {sr_range[0]:g} < m_JJ < {sr_range[1]:g} TeV")
+        raise InputError(f"{path}: holds no background event in {window}")
     m = extra[:, 0]
-    if m.max() - m.min() < 0.95 * (sr_range[1] - sr_range[0]):
+    if m.max() - m.min() < 0.95 * window.width:
         logger.warning("%s: covers only %.2f to %.2f TeV of the signal region", path, m.min(), m.max())
     return extra

@@ -89,23 +89,6 @@ class Events:
         return Events(self.array[rows], mixed=self.mixed)
 
 
-def where_masses_are(m: np.ndarray, sr_range: tuple[float, float]) -> str:
-    """In words: the range of masses m [n], and whether they seem to be in another unit than the window that holds none of them.
-
-    Examples
-    --------
-    >>> where_masses_are(np.array([2100.0, 8900.0]), (3.3, 3.7))
-    'm_JJ goes from 2100 to 8900: GeV, where the window of 3.3 to 3.7 is in TeV?'
-    """
-    if len(m) == 0:
-        return "there are no events at all"
-    text, ratio = f"m_JJ goes from {m.min():.4g} to {m.max():.4g}", float(np.median(m)) / np.mean(sr_range)
-    for factor, unit, other in ((1000, "GeV", "TeV"), (1e-3, "TeV", "GeV")):
-        if 0.1 < ratio / factor < 10:
-            return f"{text}: {unit}, where the window of {sr_range[0]:g} to {sr_range[1]:g} is in {other}?"
-    return text
-
-
 def drop_nan_rows(array: np.ndarray, source: Path | str) -> np.ndarray:
     """Rows without NaN or infinity; up to 1 % may be dropped, and are counted in the log.
 

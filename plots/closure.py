@@ -9,11 +9,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from evaluation.closure import Closure
-from events.columns import M_JJ, Column
 from plots.style import drawable
 
 
-def closure_pulls(closures: Sequence[Closure], labels: Sequence[str], resonant: Column = M_JJ) -> Figure:
+def closure_pulls(closures: Sequence[Closure], labels: Sequence[str]) -> Figure:
     """(data - samples) / error in bins of every feature, one row for every region; `labels` are the features' axes."""
     labels, n = drawable(labels), len(closures)
     figure, panels = plt.subplots(
@@ -21,9 +20,9 @@ def closure_pulls(closures: Sequence[Closure], labels: Sequence[str], resonant: 
     )
     highest = max(4.0, *(float(np.abs(closure.pulls).max()) for closure in closures))
     for closure, row in zip(closures, panels, strict=True):
-        low, high = closure.edges
+        low, high, resonant = closure.window.low, closure.window.high, closure.window.resonant
         area = f"two-sample AUC {closure.auc:.4f} ± {closure.auc_error:.4f}"
-        window = f"{low:.3g} < {resonant.label} < {high:.3g} {resonant.unit}"
+        window = resonant.quantity(f"{low:.3g} < {drawable([resonant.label])[0]} < {high:.3g}")
         row[0].set_title(f"{window}: {closure.n_events} events, {area}", loc="left", fontsize="small")
         for axes, edges, pulls, chi2 in zip(row, closure.bins, closure.pulls, closure.chi2_per_ndf, strict=True):
             axes.axhspan(-1, 1, color="grey", alpha=0.25, lw=0)

@@ -9,10 +9,11 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from evaluation.sculpting import Sculpting
-from events.columns import M_JJ
+from events.columns import M_JJ, Column
+from plots.style import drawable
 
 
-def sculpting(results: Sequence[Sculpting], label: str = "") -> Figure:
+def sculpting(results: Sequence[Sculpting], label: str = "", resonant: Column = M_JJ) -> Figure:
     """Normalised mass spectra of the background before and after each cut, and their ratio with binomial errors (median run)."""
     figure, (upper, lower) = plt.subplots(2, 1, figsize=(6.4, 5.4), height_ratios=(2, 1), sharex=True, layout="constrained")
     finest, highest = max(results, key=lambda r: len(r.before)), 1.8
@@ -28,7 +29,8 @@ def sculpting(results: Sequence[Sculpting], label: str = "") -> Figure:
         lower.errorbar((r.edges[1:] + r.edges[:-1]) / 2, ratio, error, fmt=".", ms=3, lw=1, color=colour)
         highest = max(highest, ratio.max())
     lower.axhline(1, color="black", lw=1)
-    lower.set(xlabel=M_JJ.axis, ylabel="after / before", ylim=(0, 1.1 * highest), xlim=finest.edges[[0, -1]])
-    upper.set(ylabel="probability density (1/TeV)", yscale="log", title=label)
+    lower.set(xlabel=drawable([resonant.axis])[0], ylabel="after / before", ylim=(0, 1.1 * highest), xlim=finest.edges[[0, -1]])
+    density = f"probability density (1/{resonant.unit})" if resonant.unit else "probability density"
+    upper.set(ylabel=density, yscale="log", title=label)
     upper.legend(fontsize="small")
     return figure

@@ -9,23 +9,34 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
-from events.columns import M_JJ
+from events.window import Window
 from plots.style import drawable
 
 N_BINS = 40
 PER_ROW = 7  # panels side by side
+BINS_PER_WINDOW = 4
+MOST_BINS = 200
 
 
-def mass_spectrum(m_jj: np.ndarray, sr_range: tuple[float, float], label: str = M_JJ.axis) -> Figure:
-    """Number of events against m_JJ (TeV), with the signal region shaded."""
+def spectrum_bins(m: np.ndarray, window: Window) -> np.ndarray:
+    """Edges of bins of equal width for values m [n], the edges of the window among them; the highest 0.01 % are left out."""
+    low, high = float(m.min()), float(np.quantile(m, 0.9999))
+    width = max(window.width / BINS_PER_WINDOW, (high - low) / MOST_BINS)
+    width = window.width / max(round(window.width / width), 1) if width < window.width else width
+    first, last = np.floor((low - window.low) / width), np.ceil((high - window.low) / width)
+    return window.low + width * np.arange(min(first, 0), max(last, 1) + 1)
+
+
+def mass_spectrum(m: np.ndarray, window: Window) -> Figure:
+    """Number of events against the resonant variable, with the signal region shaded; four bins are as wide as that."""
     figure, axes = plt.subplots(figsize=(6.4, 4), layout="constrained")
-    width = 0.1
-    edges = np.arange(np.floor(m_jj.min() / width) * width, np.quantile(m_jj, 0.9999) + width, width)
-    axes.hist(m_jj, bins=edges, histtype="step", color="black", label="data")
-    axes.axvspan(*sr_range, color="tab:red", alpha=0.25, lw=0, label="signal region (SR)")
-    for start, stop, name in ((edges[0], sr_range[0], "sideband (SB)"), (sr_range[1], edges[-1], None)):
+    edges, resonant = spectrum_bins(m, window), window.resonant
+    axes.hist(m, bins=edges, histtype="step", color="black", label="data")
+    axes.axvspan(*window.edges, color="tab:red", alpha=0.25, lw=0, label="signal region (SR)")
+    for start, stop, name in ((edges[0], window.low, "sideband (SB)"), (window.high, edges[-1], None)):
         axes.axvspan(start, stop, color="tab:blue", alpha=0.12, lw=0, label=name)
-    axes.set(xlabel=label, ylabel=f"events / {width:g} TeV", yscale="log", xlim=(edges[0], edges[-1]))
+    (label,), width = drawable([resonant.axis]), resonant.quantity(f"{edges[1] - edges[0]:.3g}")
+    axes.set(xlabel=label, ylabel=f"events / {width}", yscale="log", xlim=(edges[0], edges[-1]))
     axes.legend()
     return figure
 

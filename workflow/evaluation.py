@@ -143,7 +143,7 @@ def sculpting_of_run(data_dir: Path, preds_dir: Path, savefig: Path | None = Non
         check_scored(Path(data_dir), Path(preds_dir), events)
     sculpting = sculpting_of_folders(data_dir, preds_dir, _rule_of(preds_dir))
     if savefig is not None:
-        save(sculpting_figure.sculpting(sculpting.cuts, label), Path(savefig))
+        save(sculpting_figure.sculpting(sculpting.cuts, label, sculpting.resonant), Path(savefig))
         save_json(Path(savefig).with_suffix(".json"), sculpting.summary())
     return sculpting.cuts
 

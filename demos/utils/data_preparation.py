@@ -54,7 +54,7 @@ def main(options: Options) -> None:
 
     def work(folder: Path) -> dict[str, Any]:
         events, rng = read_lhco_file(options.features_file, features), make_rng(options.seed, "separation")
-        rows = separate(events[:, 0], events[:, -1] == 1, 0, options.sr_range, options.S_over_B, rng).main
+        rows = separate(events[:, 0], events[:, -1] == 1, 0, options.window, options.S_over_B, rng).main
         for region, parts in (("outerdata", SIDEBAND), ("innerdata", SIGNAL_REGION)):
             data = events[rng.permutation(np.concatenate([rows[part] for part in parts]))]
             half, quarter = len(data) // 2, len(data) // 4

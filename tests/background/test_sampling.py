@@ -11,16 +11,17 @@ from toys import SR
 
 from background.sampling import sample_finite, sample_masses, warn_of_extrapolation
 from common.errors import InputError
+from events.window import Window
 
 
 def test_kde_masses_follow_the_data_and_stay_in_the_signal_region():
     rng = np.random.default_rng(0)
     data = SR[0] + 0.4 * rng.beta(1, 3, 20000)
-    sampled = sample_masses(data, 20000, SR, 0.01, rng)
+    sampled = sample_masses(data, 20000, Window(*SR), 0.01, rng)
     assert SR[0] < sampled.min() < sampled.max() < SR[1]
     assert ks_2samp(data, sampled).pvalue > 0.01
     assert len(np.unique(sampled)) == 20000  # smoothed, not resampled
-    uniform = sample_masses(data, 20000, SR, None, rng)
+    uniform = sample_masses(data, 20000, Window(*SR), None, rng)
     assert uniform.mean() == pytest.approx(3.5, abs=0.005)
 
 

@@ -151,7 +151,7 @@ def test_commands_run(page, workplace, run, monkeypatch):
             if script == "run_data_preparation_LHCORD":  # the next command is quicker with fewer events
                 parsed = vars(make_parser("", Options).parse_args(argv[1:]))
                 shutil.rmtree(parsed["outdir"])
-                edges = RegionOptions(SR_min=parsed["SR_min"], SR_max=parsed["SR_max"]).sr_range
+                edges = RegionOptions(SR_min=parsed["SR_min"], SR_max=parsed["SR_max"]).window.edges
                 columns_of(BASELINE, signal_region=edges).save(write_toy(Path(parsed["outdir"]), n_sr=250, sr=edges))
         else:
             assert (ROOT / argv[0]).is_file(), line

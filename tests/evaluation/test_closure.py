@@ -8,6 +8,7 @@ import pytest
 from common.errors import InputError
 from evaluation.closure import closure_test, feature_pulls, pseudo_signal_regions, two_sample_auc
 from events.view import Events
+from events.window import Window
 
 SR = (3.3, 3.7)
 
@@ -19,28 +20,28 @@ def masses(low: float, high: float, n: int = 20_000) -> np.ndarray:
 
 @pytest.mark.parametrize("n", [1, 2, 5, 8])
 def test_regions_are_as_wide_as_the_signal_region_and_away_from_it(n):
-    regions = pseudo_signal_regions(masses(1.5, 6), SR, n)
+    regions = pseudo_signal_regions(masses(1.5, 6), Window(*SR), n)
     assert len(regions) == n
     assert len(set(regions)) == n
-    for low, high in regions:
+    for low, high in (region.edges for region in regions):
         assert high - low == pytest.approx(0.4)
         assert high <= SR[0] - 0.2 + 1e-9 or low >= SR[1] + 0.2 - 1e-9
         assert low > 1.5 + 0.2
         assert high < 6 - 0.2
-    assert regions[0][1] == pytest.approx(SR[0] - 0.2), "the first is the nearest, below"
+    assert regions[0].high == pytest.approx(SR[0] - 0.2), "the first is the nearest, below"
 
 
 def test_where_they_do_not_fit_they_are_narrower_and_the_log_says_so(caplog):
-    regions = pseudo_signal_regions(masses(2.9, 4.1), SR, 2)
-    assert len(set(pseudo_signal_regions(masses(2.9, 4.1), SR, 6))) == 6, "each is another one"
+    regions = pseudo_signal_regions(masses(2.9, 4.1), Window(*SR), 2)
+    assert len(set(pseudo_signal_regions(masses(2.9, 4.1), Window(*SR), 6))) == 6, "each is another one"
     caplog.clear()
-    pseudo_signal_regions(masses(2.9, 4.1), SR, 2)
+    pseudo_signal_regions(masses(2.9, 4.1), Window(*SR), 2)
     assert caplog.text.count("only 0.19") == 2
-    for low, high in regions:
+    for low, high in (region.edges for region in regions):
         assert high - low == pytest.approx(0.197, abs=0.003)
         assert min(abs(SR[0] - high), abs(low - SR[1])) == pytest.approx((high - low) / 2)
     with pytest.raises(InputError, match="on either side"):
-        pseudo_signal_regions(masses(3.4, 5), SR, 1)
+        pseudo_signal_regions(masses(3.4, 5), Window(*SR), 1)
 
 
 def sideband(n: int = 12_000) -> tuple[Events, Events]:
@@ -66,14 +67,14 @@ class Law:
 def test_right_samples_pass_and_wrong_ones_do_not():
     seen = []
 
-    def learn(train: Events, val: Events, edges: tuple[float, float]) -> Law:
-        seen.append((train, val, edges))
+    def learn(train: Events, val: Events, window: Window) -> Law:
+        seen.append((train, val, window))
         return Law()
 
-    right = closure_test(learn, sideband(), (2.6, 3.0), np.random.default_rng(2))
-    wrong = closure_test(lambda *_: Law(0.5), sideband(), (2.6, 3.0), np.random.default_rng(2))
-    ((train, val, edges),) = seen
-    assert edges == (2.6, 3.0)
+    right = closure_test(learn, sideband(), Window(2.6, 3.0), np.random.default_rng(2))
+    wrong = closure_test(lambda *_: Law(0.5), sideband(), Window(2.6, 3.0), np.random.default_rng(2))
+    ((train, val, window),) = seen
+    assert window == Window(2.6, 3.0)
     for events in (train, val):
         assert not ((events.m > 2.6) & (events.m < 3.0)).any(), "what is tested must not be learned"
     assert right.n_events == wrong.n_events > 1000
@@ -83,9 +84,9 @@ def test_right_samples_pass_and_wrong_ones_do_not():
     assert wrong.chi2_per_ndf[0] < 2.5 < 10 < wrong.chi2_per_ndf[1]
     assert wrong.summary(["a", "b"])["chi2_per_ndf"]["b"] == wrong.chi2_per_ndf[1]
     with pytest.raises(InputError, match="too few"):
-        closure_test(learn, sideband(600), (4.98, 5.0), np.random.default_rng(2))
+        closure_test(learn, sideband(600), Window(4.98, 5.0), np.random.default_rng(2))
     with pytest.raises(InputError, match="no sideband is left"):
-        closure_test(learn, sideband(), (0, 9), np.random.default_rng(2))
+        closure_test(learn, sideband(), Window(0, 9), np.random.default_rng(2))
 
 
 def test_the_error_of_the_auc_is_its_scatter():

@@ -16,6 +16,7 @@ from events.features import SETS, columns_of
 from events.lhco import read_lhco_file
 from events.quality import mass_knowledge, warn_of_known_mass
 from events.regions import FeatureShift
+from events.window import Window
 from run_data_preparation_LHCORD import Options
 
 SAMPLE = {
@@ -121,7 +122,7 @@ def test_a_narrow_sideband_is_not_taken_for_knowledge(caplog):
     """Masses that hardly vary are not known by features that say nothing about them."""
     rng = np.random.default_rng(0)
     X, m = rng.normal(size=(4000, 2)), rng.uniform(3.4, 3.6, 4000)
-    known = warn_of_known_mass(X, m, ["a", "b"], (3.3, 3.7), rng)
+    known = warn_of_known_mass(X, m, ["a", "b"], Window(3.3, 3.7), rng)
     assert known.r2 < 0.1
     assert known.from_features == ()
     assert "WARNING" not in caplog.text
@@ -149,7 +150,7 @@ def test_features_that_say_the_same_are_named(caplog):
     rng = np.random.default_rng(0)
     m = rng.uniform(3, 4, 4000)
     X = np.column_stack([m[:, None] + 0.03 * rng.normal(size=(4000, 8)), rng.normal(size=4000)])
-    known = warn_of_known_mass(X, m, [*(f"copy_{i}" for i in range(8)), "noise"], (3.3, 3.7), rng)
+    known = warn_of_known_mass(X, m, [*(f"copy_{i}" for i in range(8)), "noise"], Window(3.3, 3.7), rng)
     assert known.is_within(0.4)
     assert known.from_features
     assert "noise" not in known.from_features
@@ -160,5 +161,5 @@ def test_features_that_say_the_same_are_named(caplog):
 def test_a_handful_of_events_says_nothing(n, caplog):
     rng = np.random.default_rng(0)
     with caplog.at_level("INFO"):
-        assert warn_of_known_mass(rng.normal(size=(n, 2)), rng.uniform(3, 4, n), ["a", "b"], (3.3, 3.7), rng) is None
+        assert warn_of_known_mass(rng.normal(size=(n, 2)), rng.uniform(3, 4, n), ["a", "b"], Window(3.3, 3.7), rng) is None
     assert "too few" in caplog.text

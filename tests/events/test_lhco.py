@@ -18,6 +18,7 @@ from events import hdf5
 from events.features import BASELINE, features_from_jets, jet_columns
 from events.lhco import read_lhco_file
 from events.separation import Separation, separate, separate_lhco
+from events.window import Window
 
 SAMPLE = ROOT / "sample_data" / "events.features.h5"
 
@@ -69,7 +70,7 @@ def test_memory_stays_below_twice_the_output(tmp_path, monkeypatch):
     monkeypatch.setattr(hdf5, "CHUNK", 1024)
     extra = SAMPLE.parent / "extra_inneronly.features.h5"
     tracemalloc.start()
-    separated = separate_lhco(SAMPLE, extra, s_over_b=0.01, sr_range=(3.3, 3.7), seed=1)
+    separated = separate_lhco(SAMPLE, extra, s_over_b=0.01, window=Window(3.3, 3.7), seed=1)
     for name, events in (*separated.files(), *separated.data().items()):
         save_array(tmp_path / f"{name}.npy", events)
     peak = tracemalloc.get_traced_memory()[1]
@@ -89,7 +90,7 @@ def sizes(separation: Separation) -> dict[str, int]:
 
 def test_the_full_file_is_split_as_in_the_paper():
     m, is_signal = paper_like(878_648, 121_352, 76_000, np.random.default_rng(0))
-    n = sizes(separate(m, is_signal, 612_858, (3.3, 3.7), -1, make_rng(1, "test")))
+    n = sizes(separate(m, is_signal, 612_858, Window(3.3, 3.7), -1, make_rng(1, "test")))
     assert n["outerdata_train"] == 500_000
     assert n["outerdata_test"] == 378_648
     assert n["innerdata_train"] == n["innerdata_val"] == 60_000
@@ -103,7 +104,7 @@ def test_the_full_file_is_split_as_in_the_paper():
 @pytest.mark.parametrize("s_over_b", [0, 0.01, 0.03])
 def test_no_event_is_used_twice_and_s_over_b_is_met(n_extra, s_over_b):
     m, is_signal = paper_like(20_000, 4_000, 2_000, np.random.default_rng(0))
-    separation = separate(m, is_signal, n_extra, (3.3, 3.7), s_over_b, make_rng(1, "test"))
+    separation = separate(m, is_signal, n_extra, Window(3.3, 3.7), s_over_b, make_rng(1, "test"))
     all_rows = np.concatenate([*separation.main.values(), *(separation.extra.values() if n_extra is None else [])])
     assert len(np.unique(all_rows)) == len(all_rows)
     data = np.concatenate([separation.main["innerdata_train"], separation.main["innerdata_val"]])
@@ -117,7 +118,7 @@ def test_no_event_is_used_twice_and_s_over_b_is_met(n_extra, s_over_b):
 def test_all_data_have_neither_a_hole_nor_an_order_of_chance(n_extra):
     """150 000 SR events, of which the split takes 120 000, or half as extra background: all are data."""
     m, is_signal = paper_like(900_000, 150_000, 2_000, np.random.default_rng(0))
-    separation = separate(m, is_signal, n_extra, (3.3, 3.7), 0.001, make_rng(1, "test"))
+    separation = separate(m, is_signal, n_extra, Window(3.3, 3.7), 0.001, make_rng(1, "test"))
     assert (np.diff(separation.data) > 0).all()
     assert (~is_signal[separation.data]).sum() == 1_050_000
     used = np.concatenate(
@@ -155,7 +156,7 @@ def test_the_seed_chooses_the_signal_events():
     m, is_signal = paper_like(2_000, 1_000, 500, np.random.default_rng(0))
     chosen = []
     for seed in (1, 1, 2):
-        separation = separate(m, is_signal, 3000, (3.3, 3.7), 0.1, make_rng(seed, "test"))
+        separation = separate(m, is_signal, 3000, Window(3.3, 3.7), 0.1, make_rng(seed, "test"))
         chosen.append({row for name in ("innerdata_train", "innerdata_val") for row in separation.main[name] if is_signal[row]})
     assert chosen[0] == chosen[1] != chosen[2]
 

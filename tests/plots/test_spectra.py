@@ -6,7 +6,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from plots.spectra import data_against_samples, mass_spectrum
+from events.columns import Column
+from events.window import Window
+from plots.spectra import data_against_samples, mass_spectrum, spectrum_bins
 
 
 @pytest.fixture(autouse=True)
@@ -15,10 +17,16 @@ def close():
     plt.close("all")
 
 
-def test_the_mass_spectrum_names_its_axis():
-    (axes,) = mass_spectrum(np.random.default_rng(0).uniform(2, 5, 500), (3.3, 3.7), "mass (TeV)").axes
-    assert axes.get_xlabel() == "mass (TeV)"
-    assert "events" in axes.get_ylabel()
+@pytest.mark.parametrize(("scale", "unit"), [(1, "TeV"), (1000, "GeV")])
+def test_the_mass_spectrum_names_its_axis_and_has_the_edges_of_the_window(scale, unit):
+    window, m = Window(3.3 * scale, 3.7 * scale, Column("m", "mass", unit)), np.random.default_rng(0).uniform(2, 5, 500) * scale
+    (axes,) = mass_spectrum(m, window).axes
+    assert axes.get_xlabel() == f"mass ({unit})"
+    assert axes.get_ylabel() == f"events / {0.1 * scale:g} {unit}"
+    bins = spectrum_bins(m, window)
+    assert np.isclose(bins[:, None], window.edges).any(axis=0).all()
+    assert bins[0] <= m.min()
+    assert bins[-1] >= np.quantile(m, 0.9999)
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["data", "signal region (SR)", "sideband (SB)"]
 
 
