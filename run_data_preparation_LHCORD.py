@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -96,14 +96,10 @@ def main(options: Options) -> None:
 def stage(options: Options) -> Stage:
     """Stage 1 with these options."""
     from common.contract import patterns
-    from common.files import save_arrays
-    from common.seeds import make_rng
     from events.features import columns_of
     from events.lhco import check_exists
-    from events.quality import EVENTS_FOR_MASS, warn_of_known_mass
     from events.separation import SEPARATED_FILES, separate_lhco
-    from plots.spectra import mass_spectrum
-    from plots.style import save
+    from workflow.separation import write_separated
     from workflow.stage import Stage
 
     options = options.with_edges()
@@ -122,22 +118,7 @@ def stage(options: Options) -> Stage:
             options.features_file, extra_file, s_over_b=options.S_over_B, window=window, seed=options.seed, features=features,
             n_noise=options.noise_features,
         )  # fmt: skip
-        sideband = separated.some_of_the_sideband(2 * EVENTS_FOR_MASS)
-        rng = make_rng(options.seed, "what the features know of the mass")
-        known = warn_of_known_mass(sideband[:, 1:-1], sideband[:, 0], columns.names, window, rng)
-        for name, events in separated.files():
-            save_arrays(folder, {name: events})
-            logger.info("%s.npy: %d events, %d of them signal", name, len(events), events[:, -1].sum())
-            if len(events) == 0 and name in ("innerdata_extrasig_train", "innerdata_extrabkg_train"):
-                logger.warning("%s.npy is empty: modes that need it cannot run", name)
-        data = separated.data()
-        save_arrays(folder, data)
-        logger.info("data.npy: all %d data events", len(data["data"]))
-        columns.save(folder)
-        save(mass_spectrum(data["data"][:, 0], window), folder / "mjj_spectrum.png")
-        s_over_b = separated.separation.signal_to_background
-        logger.info("S/B in the signal region: %.3f %%", 100 * s_over_b)
-        return {"signal_to_background": s_over_b, "resonant_variable_from_features": known and asdict(known)}
+        return write_separated(separated, columns, window, folder)
 
     return Stage("separation", options.outdir, options, inputs, patterns(SEPARATED_FILES), work)
 

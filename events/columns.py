@@ -148,6 +148,11 @@ def _column(content: Any, path: Path) -> Column:
     keys = ("name", "label", "unit", "formula")
     if not isinstance(content, dict) or content.keys() != set(keys):
         raise InputError(f"{path}: a column needs {', '.join(keys)}, and nothing else")
-    if not all(isinstance(text, str) and len(text) <= LONGEST_TEXT and text.isprintable() for text in content.values()):
+    if not all(isinstance(text, str) and is_one_line(text) for text in content.values()):
         raise InputError(f"{path}: {', '.join(keys)} must be text of one line")
     return Column(**content)
+
+
+def is_one_line(text: str) -> bool:
+    """Whether a text is short, and can be printed in one line."""
+    return len(text) <= LONGEST_TEXT and text.isprintable()

@@ -10,6 +10,7 @@ import numpy as np
 from scipy.stats import spearmanr
 from sklearn.ensemble import HistGradientBoostingRegressor
 
+from events.columns import Column
 from events.window import Window
 from models.dequantizer import cell_edges
 
@@ -73,6 +74,76 @@ def spike(values: np.ndarray) -> str:
     if commonest in (0, len(distinct) - 1):
         text += f", which is the {'lowest' if commonest == 0 else 'highest'}: they lie on the boundary and are cut"
     return text
+
+
+@dataclass(frozen=True)
+class ColumnSummary:
+    """What the values of a column are like.
+
+    Attributes
+    ----------
+    name, unit : str
+    low, high : float
+        Range of those that are finite.
+    nan_share : float
+        Share of the events without a finite value.
+    boundary_share : float
+        Share of the others that have the lowest or the highest value.
+    commonest, commonest_share : float
+        The most frequent value, and its share.
+    remark : str
+        Why no density describes it; empty where nothing is wrong.
+    """
+
+    name: str
+    unit: str
+    low: float
+    high: float
+    nan_share: float
+    boundary_share: float
+    commonest: float
+    commonest_share: float
+    remark: str
+
+    @classmethod
+    def of(cls, column: Column, values: np.ndarray, *, is_feature: bool) -> ColumnSummary | None:
+        """That of the values [n]; None where none is finite.
+
+        Examples
+        --------
+        >>> summary = ColumnSummary.of(Column("n", "n"), np.array([0.0, 0.0, 1.0, 2.0, np.nan]), is_feature=False)
+        >>> summary.low, summary.high, summary.nan_share, summary.boundary_share, summary.commonest_share
+        (0.0, 2.0, 0.2, 0.75, 0.5)
+        """
+        finite = values[np.isfinite(values)]
+        if len(finite) == 0:
+            return None
+        distinct, counts = np.unique(finite, return_counts=True)
+        ends, most = counts[0] + (counts[-1] if len(counts) > 1 else 0), int(np.argmax(counts))
+        shares = 1 - len(finite) / len(values), float(ends / len(finite)), float(counts[most] / len(finite))
+        low, high, commonest = (float(distinct[i]) for i in (0, -1, most))
+        remark = spike(finite) if is_feature else ""
+        return cls(column.name, column.unit, low, high, shares[0], shares[1], commonest, shares[2], remark)
+
+
+def summary_table(summaries: Sequence[ColumnSummary]) -> list[str]:
+    """The lines of a table that says of every column what its values are like."""
+    head = ("column", "unit", "lowest", "highest", "NaN", "on boundary", "most frequent", "its share", "")
+    rows = [
+        (
+            each.name,
+            each.unit or "-",
+            f"{each.low:.5g}",
+            f"{each.high:.5g}",
+            *(f"{100 * share:.3g} %" for share in (each.nan_share, each.boundary_share)),
+            f"{each.commonest:.5g}",
+            f"{100 * each.commonest_share:.3g} %",
+            each.remark,
+        )
+        for each in summaries
+    ]
+    widths = [max(map(len, cells)) for cells in zip(head, *rows, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in (head, *rows)]
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from common.errors import InputError
 from common.seeds import make_rng
 from events.features import BASELINE
 from events.lhco import read_lhco_file, read_lhco_rows
-from events.regions import SIDEBAND
+from events.regions import EXTRA_BACKGROUND, EXTRA_SIGNAL, SIDEBAND, TEST_FILES
 from events.window import Window
 
 logger = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ DATA_SHARE_WITHOUT_EXTRA = 0.5
 SEPARATED_FILES = (
     OutputFile(
         "outerdata_train.npy, outerdata_test.npy",
-        "SB data for training and validation: m_JJ (TeV), features, label (1 signal, 0 background); so all ten files",
+        "SB data for training and validation: m_JJ (TeV), features, label (1 signal, 0 background, -1 unknown); so all ten files",
         "[n, 2 + d]",
         "outerdata_*.npy",
     ),
@@ -60,12 +60,15 @@ SEPARATED_FILES = (
 
 @dataclass(frozen=True)
 class Separation:
-    """Row numbers of the events of every output file, and how they came about; `data` are those of all data, in their order."""
+    """Row numbers of the events of every output file, and how they came about; `data` are those of all data, in their order.
+
+    S/B is None where there are no labels.
+    """
 
     main: dict[str, np.ndarray]
     extra: dict[str, np.ndarray]
     data: np.ndarray
-    signal_to_background: float
+    signal_to_background: float | None
 
 
 def _scaled(size: int, available: int, full: int) -> int:
@@ -176,10 +179,61 @@ def separate(
 
 
 @dataclass(frozen=True)
+class Fractions:
+    """How the events of a table are shared out; what is neither trained on nor tested validates.
+
+    Attributes
+    ----------
+    sideband_train : float
+        Share of the sideband.
+    signal_region_test, signal_region_train : float
+        Share of the signal region, and of what is left of it then.
+    """
+
+    sideband_train: float
+    signal_region_train: float
+    signal_region_test: float
+
+
+def separate_table(
+    m: np.ndarray, label: np.ndarray, window: Window, fractions: Fractions, rng: np.random.Generator
+) -> Separation:
+    """Decide which event of a table goes into which file; all of them are data, and there is no extra signal or background.
+
+    Parameters
+    ----------
+    m : array [n]
+        The resonant variable.
+    label : array [n]
+        1 signal, 0 background, or -1 throughout.
+
+    Raises
+    ------
+    InputError
+        If signal region or sideband are too few events to be shared out.
+    """
+    in_sr = window.contains(m)
+    signal_region, sideband = (_shuffled_rows(region, rng) for region in (in_sr, ~in_sr))
+    outer_train, outer_test = _cut(sideband, round(fractions.sideband_train * len(sideband)))
+    inner_test, rest = _cut(signal_region, round(fractions.signal_region_test * len(signal_region)))
+    inner_train, inner_val = _cut(rest, round(fractions.signal_region_train * len(rest)))
+    for region, train, val in (("signal region", inner_train, inner_val), ("sideband", outer_train, outer_test)):
+        if min(len(train), len(val)) == 0:
+            found = f"{len(train) + len(val)} events are too few to train and validate on in the {region} of {window}"
+            raise InputError(f"{found}; {window.where_masses_are(m)}")
+    none = np.zeros(0, dtype=np.int32)
+    files = dict.fromkeys((*EXTRA_SIGNAL, *EXTRA_BACKGROUND, TEST_FILES[1]), none)
+    files |= {"outerdata_train": outer_train, "outerdata_test": outer_test, "innerdata_train": inner_train}
+    files |= {"innerdata_val": inner_val, "innerdata_test": inner_test}
+    n_signal, n_background = ((label[in_sr] == value).sum() for value in (1, 0))
+    return Separation(files, {}, np.arange(len(m)), float(n_signal / n_background) if n_background else None)
+
+
+@dataclass(frozen=True)
 class SeparatedEvents:
     """All events [n, 2 + d] of the main and the extra file, and which of them go where; without an extra file both are the same.
 
-    `row` [n] says which row of the main file an event was.
+    `row` [n] says which row of the input an event of the main file was.
     """
 
     main: np.ndarray
@@ -204,7 +258,9 @@ class SeparatedEvents:
 
         Those are included that became the extra background, or are too many for the paper's split.
         """
-        return {"data": self.main[self.separation.data], "data_row": self.row[self.separation.data].astype(np.int64)}
+        data = self.separation.data
+        whole = len(data) == len(self.main)
+        return {"data": self.main if whole else self.main[data], "data_row": self.row[data].astype(np.int64)}
 
 
 def separate_lhco(

@@ -16,6 +16,7 @@ from common.files import array_shape, first_line, load_array
 from common.registry import Registry
 
 CHUNK = 2**16  # rows
+MOST_NAMED = 50  # columns in a message
 Chunk = dict[str, np.ndarray]
 
 
@@ -96,11 +97,21 @@ class Table(ABC):
         InputError
             If a column is absent or does not hold one number per row, or the file is damaged.
         """
-        if absent := [name for name in wanted if name not in self.names]:
-            raise InputError(f"{self.path}: has no column {absent[0]!r}; its columns are {', '.join(self.names)}")
+        self.check(wanted)
         with self._reading():
             for values in self._chunks(list(dict.fromkeys(wanted))):
                 yield {name: self._numbers(name, column) for name, column in values.items()}
+
+    def check(self, wanted: Sequence[str]) -> None:
+        """Refuse a table that lacks a column.
+
+        Raises
+        ------
+        InputError
+        """
+        if absent := [name for name in wanted if name not in self.names]:
+            shown = ", ".join(self.names[:MOST_NAMED]) + (" ..." if len(self.names) > MOST_NAMED else "")
+            raise InputError(f"{self.path}: has no column {absent[0]!r}; its columns are {shown}")
 
     @abstractmethod
     def _open(self, tree: str | None, columns: Sequence[str]) -> None:

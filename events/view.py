@@ -17,6 +17,7 @@ MAX_NAN_SHARE = 0.01
 
 DATA, SAMPLE = 1, 0  # the column is_data
 SAMPLE_LABEL = 5  # label of what is neither signal nor background for certain
+UNKNOWN = -1  # label of data where nobody knows
 
 
 class Events:
@@ -74,7 +75,7 @@ class Events:
 
     @property
     def label(self) -> np.ndarray:
-        """1 signal, 0 background, 5 sample [n]."""
+        """1 signal, 0 background, -1 unknown, 5 sample [n]."""
         return self.array[:, -1]
 
     @property
@@ -127,10 +128,15 @@ def load_events(path: Path) -> np.ndarray:
     Raises
     ------
     InputError
-        If the file cannot be read, is not a table of at least three columns, has labels other than 0 and 1, or more than 1 % NaN rows.
+        If the file cannot be read, is not a table of at least three columns, has labels that are none, or more than 1 % NaN rows.
     """
     n_features_in(path)
     events = drop_nan_rows(load_array(path), path)
-    if not np.isin(events[:, -1], (0, 1)).all():
-        raise InputError(f"{path}: the last column must be the label (1 signal, 0 background)")
+    if not are_labels(events[:, -1]):
+        raise InputError(f"{path}: the last column must be the label (1 signal, 0 background, or {UNKNOWN} throughout: unknown)")
     return events
+
+
+def are_labels(values: np.ndarray) -> bool:
+    """Whether values [n] are labels: 1 and 0, or -1 throughout."""
+    return bool(np.isin(values, (0, 1)).all() or (values == UNKNOWN).all())
