@@ -68,6 +68,26 @@ class Counts:
 
 
 @dataclass(frozen=True)
+class Background:
+    """What stands for the background, and how data must be seen to be compared with it.
+
+    Attributes
+    ----------
+    events : Events
+        As the classifier will see them, but for the scaling of its inputs.
+    transform : callable, optional
+        The way of data to there, a latent space for example: Events of the same number, with NaN where one has no place. None leaves
+        them as they are.
+    columns : Columns, optional
+        What the features are after that.
+    """
+
+    events: Events
+    transform: Callable[[Events], Events] | None = None
+    columns: Columns | None = None
+
+
+@dataclass(frozen=True)
 class ClassifierArrays:
     """What stage 3 hands to stage 4; `extrasig` and `sideband` are tested where they exist.
 
@@ -214,38 +234,41 @@ def share_out(
 
 def mix(
     data: tuple[Events, Events],
-    background: tuple[Events, Events],
+    background: Background,
     source: EventSource,
     options: ArraysOptions,
     *,
+    use_all: bool,
     background_label: int = SAMPLE_LABEL,
     without_strips: bool = False,
-    transform: Callable[[str, Events], Events] = lambda name, events: events,
-    columns: Columns | None = None,
 ) -> ClassifierArrays:
     """Join data and background, training and validation, with the test events of signal region and sideband.
 
     Parameters
     ----------
-    data, background : pairs of Events
+    data : pair of Events
         Training and validation events.
+    use_all : bool
+        Use all background, see `share_out`.
     background_label : int
         0 where it is true background, for the supervised mode; else 5 (sample).
     without_strips : bool
         Leave the strips of CWoLa out of the test sideband.
-    transform : callable
-        Applied to all data, with a name for the log: the way to the latent space.
-    columns : Columns, optional
-        What the features are after that.
     """
 
     def as_data(name: str, events: Events) -> Events:
-        events = transform(name, events)
+        if background.transform is not None:
+            events, n = background.transform(events), len(events)
+            events = events[np.isfinite(events.x).all(axis=1)]
+            if len(events) == 0:
+                raise InputError(f"{name}: no event lies inside the range the density estimator was trained on")
+            logger.info("%s: %d of %d events outside the density estimator's range dropped", name, n - len(events), n)
         return Events.mix(events.m, events.x, DATA, events.label)
 
+    shares = share_out(background.events, *map(len, data), use_all, source.rng("sharing out the background"))
     rng = source.rng("mixing")
     mixed = []
-    for name, d, b in zip(("training", "validation"), data, background, strict=True):
+    for name, d, b in zip(("training", "validation"), data, shares, strict=True):
         joined = Events.joined(as_data(name, d), Events.mix(b.m, b.x, SAMPLE, background_label))
         mixed.append(joined[rng.permutation(len(joined))])
     extrasig = None if options.no_extra_signal else source.extra_signal()
@@ -256,7 +279,7 @@ def mix(
     }
     all_tested = {name: Counts.of(events) for name, events in tested.items() if events is not None and name != "sideband"}
     tested = {name: None if events is None else as_data(name, events) for name, events in tested.items()}
-    return ClassifierArrays(*mixed, **tested, columns=source.columns if columns is None else columns, all_tested=all_tested)
+    return ClassifierArrays(*mixed, **tested, columns=background.columns or source.columns, all_tested=all_tested)
 
 
 def latent_folder(folder: Path, number: int) -> Path:

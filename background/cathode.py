@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from background.arrays import ClassifierArrays, mix, share_out
+from background.arrays import Background
 from background.densities import load_densities
 from background.mode import ClassifierMode
 from background.options import ArraysOptions
@@ -38,13 +38,8 @@ class Cathode(ClassifierMode):
     def check_options(self, options: ArraysOptions) -> None:
         """Everything goes."""
 
-    def build(self, source: EventSource, options: ArraysOptions) -> Iterator[ClassifierArrays]:
-        data = source.signal_region(separate_val_set=options.separate_val_set)
-        rng = source.rng("sharing out the background")
-        # No variable holds the samples: a generator's would live as long as what it yields is worked on.
-        yield mix(
-            data, share_out(self.samples(source, options, data[0]), *map(len, data), options.oversampling, rng), source, options
-        )
+    def backgrounds(self, source: EventSource, options: ArraysOptions, data: Sequence[Events]) -> Iterator[Background]:
+        yield Background(self.samples(source, options, data[0]))
 
     def samples(self, source: EventSource, options: ArraysOptions, train: Events) -> Events:
         """Background events of the signal region."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from background.arrays import ClassifierArrays, mix, share_out
+from background.arrays import Background
 from background.mode import ClassifierMode
 from background.options import ArraysOptions, LearningOptions
 from background.weights import balanced
@@ -26,6 +26,7 @@ class CWoLa(ClassifierMode):
     background = "the two SB strips next to the SR, each half as wide"
     score = "classifier: SR data against strips, strips weighted equally"
     class_names = ("data", "sideband strips")
+    learns_from_strips = True
 
     def files(self, options: ArraysOptions) -> list[Sequence[str]]:
         return [*super().files(options), SIDEBAND]
@@ -39,17 +40,14 @@ class CWoLa(ClassifierMode):
             center = f"{options.flag('SR_center')} {options.SR_center:g}"
             raise InputError(f"{center} lies outside the signal region, it cannot tell the two strips apart")
 
-    def build(self, source: EventSource, options: ArraysOptions) -> Iterator[ClassifierArrays]:
-        data = source.signal_region(separate_val_set=options.separate_val_set)
-        rng = source.rng("sharing out the background")
+    def backgrounds(self, source: EventSource, options: ArraysOptions, data: Sequence[Events]) -> Iterator[Background]:
         strips = source.strips()
         (low, high), (outer_low, outer_high) = source.window.edges, source.outer_edges
         counts = (strips.m <= low).sum(), (strips.m >= high).sum()
         text = "CWoLa: %d events in the strip of %.4g to %.4g, %d in that of %s"
         upper = source.window.resonant.quantity(f"{high:.4g} to {outer_high:.4g}")
         logger.info(text, counts[0], outer_low, low, counts[1], upper)
-        strips = share_out(strips, *map(len, data), options.oversampling, rng)
-        yield mix(data, strips, source, options, without_strips=True)
+        yield Background(strips)
 
     def weights(self, events: Events, target: np.ndarray, options: LearningOptions) -> np.ndarray:
         masses = events.m[target == 1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 
-from background.arrays import ClassifierArrays, mix, share_out
+from background.arrays import Background
 from background.mode import ClassifierMode
 from background.options import ArraysOptions
 from events.regions import EXTRA_BACKGROUND, EventSource
@@ -30,16 +30,17 @@ class IdealizedAD(ClassifierMode):
         if options.extra_bkg:
             source.extra_background()
 
-    def build(self, source: EventSource, options: ArraysOptions) -> Iterator[ClassifierArrays]:
-        data = source.signal_region(separate_val_set=options.separate_val_set)
+    def data(self, source: EventSource, options: ArraysOptions) -> tuple[Events, Events]:
+        train, val = super().data(source, options)
+        return (train, val) if options.extra_bkg else (train[::2], val[::2])
+
+    def backgrounds(self, source: EventSource, options: ArraysOptions, data: Sequence[Events]) -> Iterator[Background]:
         if options.extra_bkg:
-            background = source.extra_background()
+            yield Background(source.extra_background())
         else:
-            rest = Events.joined(*(part[1::2] for part in data))
-            data, background = tuple(part[::2] for part in data), rest[rest.label == 0]
+            rest = Events.joined(*(part[1::2] for part in super().data(source, options)))
             logger.info("no %s: the background of half of the SR data stands for it", options.flag("extra_bkg"))
-        rng = source.rng("sharing out the background")
-        yield mix(data, share_out(background, *map(len, data), options.oversampling, rng), source, options)
+            yield Background(rest[rest.label == 0])
 
 
 MODE = IdealizedAD()

@@ -6,11 +6,12 @@ Every epoch of the flow is a latent space of its own.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 
 import numpy as np
 
-from background.arrays import ClassifierArrays, mix, share_out
+from background.arrays import Background
 from background.densities import checked_density
 from background.mode import ClassifierMode
 from background.options import ArraysOptions
@@ -48,30 +49,23 @@ class LaCathode(ClassifierMode):
             flags = options.flag("fiducial_cut"), options.flag("n_latent_epochs")
             raise InputError(f"{flags[0]} keeps other events in every latent space: it needs {flags[1]} 1")
 
-    def build(self, source: EventSource, options: ArraysOptions) -> Iterator[ClassifierArrays]:
-        stored = checked_density(options, source)
+    def use_all(self, options: ArraysOptions) -> bool:
+        return True
+
+    def backgrounds(self, source: EventSource, options: ArraysOptions, data: Sequence[Events]) -> Iterator[Background]:
+        """One for every latent space; events outside the flow's training range have no coordinates there."""
+        stored, d = checked_density(options, source), source.n_features
+        names = [Column(f"z_{k}", f"latent $z_{{{k}}}$", "", "coordinate in the flow's latent space") for k in range(1, d + 1)]
+        columns = source.columns.with_features(names)
         for flow in stored.versions(options.n_latent_epochs, no_gpu=no_gpu(options.device)):
-            yield self.in_latent_space(source, flow, options)
+            rng, n = source.rng("latent background"), LATENT_OVERSAMPLING * sum(map(len, data))
+            masses = rng.choice(data[0].m, n)  # independent of the latent coordinates
+            yield Background(as_samples(masses, rng.standard_normal((n, d))), partial(to_latent, flow), columns)
 
-    def in_latent_space(self, source: EventSource, flow: FeatureDensity, options: ArraysOptions) -> ClassifierArrays:
-        """The arrays of one latent space; events outside the flow's training range have no coordinates there and are dropped."""
-        data = source.signal_region(separate_val_set=options.separate_val_set)
-        rng, d = source.rng("latent background"), source.n_features
-        n_background = LATENT_OVERSAMPLING * sum(map(len, data))
-        masses = rng.choice(data[0].m, n_background)  # independent of the latent coordinates
-        background = as_samples(masses, rng.standard_normal((n_background, d)))
 
-        def to_latent(name: str, events: Events) -> Events:
-            latent = flow.transform(events.x, events.m[:, None])
-            inside = np.isfinite(latent).all(axis=1)
-            if not inside.any():
-                raise InputError(f"{name}: no event lies inside the range the density estimator was trained on")
-            logger.info("%s: %d of %d events outside the density estimator's range dropped", name, (~inside).sum(), len(events))
-            return Events(np.column_stack([events.m, latent, events.label])[inside])
-
-        columns = [Column(f"z_{k}", f"latent $z_{{{k}}}$", "", "coordinate in the flow's latent space") for k in range(1, d + 1)]
-        shares = share_out(background, *map(len, data), oversampling=True, rng=rng)
-        return mix(data, shares, source, options, transform=to_latent, columns=source.columns.with_features(columns))
+def to_latent(flow: FeatureDensity, events: Events) -> Events:
+    """Events with coordinates in the latent space of a flow; NaN outside the range it was trained on."""
+    return Events(np.column_stack([events.m, flow.transform(events.x, events.m[:, None]), events.label]))
 
 
 MODE = LaCathode()

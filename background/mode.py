@@ -9,13 +9,13 @@ from typing import ClassVar
 
 import numpy as np
 
-from background.arrays import ClassifierArrays
+from background.arrays import Background, ClassifierArrays, mix
 from background.options import NOT_FOR_ALL, ArraysOptions, LearningOptions, ModeOptions
 from background.registry import MODES
 from background.weights import balanced
 from common.errors import InputError
 from events.regions import EXTRA_SIGNAL, EXTRA_SIGNAL_IN_ONE, SIDEBAND, SIGNAL_REGION, TEST_FILES, EventSource
-from events.view import Events
+from events.view import SAMPLE_LABEL, Events
 from events.window import Window
 
 logger = logging.getLogger(__name__)
@@ -80,16 +80,40 @@ class ClassifierMode(Mode):
         Those of the options in `NOT_FOR_ALL` that it has a use for.
     cuts_range : bool
         Whether events outside the range of the training data are cut.
+    background_label : int
+        Of what stands for the background, in the classifier's arrays.
+    learns_from_strips : bool
+        Whether sideband events are among those that it learns from.
     """
 
     class_names: ClassVar[tuple[str, str]] = ("data", "background")
     uses: ClassVar[tuple[str, ...]] = ("oversampling", "no_logit")
     cuts_range: ClassVar[bool] = True
+    background_label: ClassVar[int] = SAMPLE_LABEL
+    learns_from_strips: ClassVar[bool] = False
     has_classifier = True
 
     @abstractmethod
+    def backgrounds(self, source: EventSource, options: ArraysOptions, data: Sequence[Events]) -> Iterator[Background]:
+        """What stands for the background of the SR data; several where the events are seen in several latent spaces."""
+
+    def data(self, source: EventSource, options: ArraysOptions) -> tuple[Events, Events]:
+        """Training and validation events that are compared with the background."""
+        return source.signal_region(separate_val_set=options.separate_val_set)
+
+    def use_all(self, options: ArraysOptions) -> bool:
+        """Whether all background is used, instead of as much as there are data."""
+        return options.oversampling
+
     def build(self, source: EventSource, options: ArraysOptions) -> Iterator[ClassifierArrays]:
         """The classifier's arrays in physical units; several where the events are seen in several latent spaces."""
+        data = self.data(source, options)
+
+        def mixed(background: Background) -> ClassifierArrays:
+            return mix(data, background, source, options, use_all=self.use_all(options), background_label=self.background_label,
+                       without_strips=self.learns_from_strips)  # fmt: skip
+
+        return map(mixed, self.backgrounds(source, options, data))  # no loop, whose variable would keep the background in memory
 
     def files(self, options: ArraysOptions) -> list[Sequence[str]]:
         """Groups of files of separated events that it reads."""

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from background.arrays import ClassifierArrays, mix, share_out
+from background.arrays import Background, ClassifierArrays
 from background.mode import ClassifierMode
 from background.options import ArraysOptions
 from common.errors import InputError
@@ -22,6 +22,7 @@ class Supervised(ClassifierMode):
     background = "labels (an upper limit for everything)"
     score = "classifier: true signal against true background"
     class_names = ("signal", "background")
+    background_label = 0  # it is true background
     uses = ("extra_bkg", "oversampling", "no_logit")
 
     def files(self, options: ArraysOptions) -> list[Sequence[str]]:
@@ -30,33 +31,33 @@ class Supervised(ClassifierMode):
 
     def check(self, source: EventSource, options: ArraysOptions) -> None:
         self.check_options(options)
-        self._signal(source)
+        self.data(source, options)
         if options.extra_bkg:
             source.extra_background()
         else:
             source.signal_region(separate_val_set=options.separate_val_set)
 
-    def build(self, source: EventSource, options: ArraysOptions) -> Iterator[ClassifierArrays]:
-        signal = self._signal(source)
+    def data(self, source: EventSource, options: ArraysOptions) -> tuple[Events, Events]:
+        signal = source.extra_signal()
+        if signal is None:
+            raise InputError(f"{source.data_dir}: no innerdata_extrasig*.npy with events, supervised training needs extra signal")
+        return signal
+
+    def backgrounds(self, source: EventSource, options: ArraysOptions, data: Sequence[Events]) -> Iterator[Background]:
         if options.extra_bkg:
-            background = source.extra_background()
+            yield Background(source.extra_background())
         else:
-            data = Events.joined(*source.signal_region(separate_val_set=options.separate_val_set))
-            background = data[data.label == 0]
-        shares = share_out(background, *map(len, signal), options.oversampling, source.rng("sharing out the background"))
-        yield mix(signal, shares, source, replace(options, no_extra_signal=True), background_label=0)
+            events = Events.joined(*super().data(source, options))
+            yield Background(events[events.label == 0])
+
+    def build(self, source: EventSource, options: ArraysOptions) -> Iterator[ClassifierArrays]:
+        return super().build(source, replace(options, no_extra_signal=True))
 
     def scaled_by(self, events: Events) -> np.ndarray:
         return np.ones(len(events), dtype=bool)  # both classes are true
 
     def target(self, events: Events) -> np.ndarray:
         return events.label
-
-    def _signal(self, source: EventSource) -> tuple[Events, Events]:
-        signal = source.extra_signal()
-        if signal is None:
-            raise InputError(f"{source.data_dir}: no innerdata_extrasig*.npy with events, supervised training needs extra signal")
-        return signal
 
 
 MODE = Supervised()

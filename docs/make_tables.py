@@ -22,6 +22,7 @@ import run_ANODE_evaluation as anode_evaluation  # noqa: E402
 import run_ANODE_training as density  # noqa: E402
 import run_classifier_data_creation as creation  # noqa: E402
 import run_classifier_training as training  # noqa: E402
+import run_data_preparation as table_preparation  # noqa: E402
 import run_data_preparation_LHCORD as preparation  # noqa: E402
 from background.arrays import ARRAY_FILES  # noqa: E402
 from background.registry import MODES  # noqa: E402
@@ -34,7 +35,7 @@ from events.separation import SEPARATED_FILES  # noqa: E402
 from models.density import DENSITY_FILES  # noqa: E402
 from models.registry import CLASSIFIERS, DENSITIES, EstimatorRegistry  # noqa: E402
 
-STAGES = {"1": preparation, "2": density, "3": creation, "4": training, "A": anode_evaluation}
+STAGES = {"1": preparation, "T": table_preparation, "2": density, "3": creation, "4": training, "A": anode_evaluation}
 PAGES = ("README.md", *(f"docs/{name}.md" for name in ("data", "estimators", "files", "flags")))
 FILES = {
     "1": SEPARATED_FILES,
@@ -111,7 +112,7 @@ def stage_flags() -> str:
     def rows() -> Iterator[tuple[str, ...]]:
         for number, script in STAGES.items():
             for name, flag in flags(script.Options).items():
-                if flag.field.metadata["chained_as"] is None or (number == "1" and name not in flags(creation.Options)):
+                if flag.field.metadata["chained_as"] is None or (number in ("1", "T") and name not in flags(creation.Options)):
                     yield f"`--{name}`", number, *described(flag)
 
     return table(("flag", "stage", "default", "unit", "meaning"), rows())

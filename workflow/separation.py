@@ -28,7 +28,8 @@ def write_separated(separated: SeparatedEvents, columns: Columns, window: Window
     for name, events in separated.files():
         save_arrays(folder, {name: events})
         if s_over_b is None:
-            logger.info("%s.npy: %d events", name, len(events))
+            if len(events):
+                logger.info("%s.npy: %d events", name, len(events))
             continue
         logger.info("%s.npy: %d events, %d of them signal", name, len(events), (events[:, -1] == 1).sum())
         if len(events) == 0 and name in ("innerdata_extrasig_train", "innerdata_extrabkg_train"):
