@@ -163,7 +163,9 @@ def check(options: Options) -> None:
     from workflow.checks import check_events, check_there
 
     pick_device(options.device)
-    mode, arrays = MODES.get(options.arrays.mode), options.arrays
+    mode, arrays = MODES.get(options.arrays.mode), options.arrays.with_folds()
+    if not mode.has_classifier:
+        arrays = replace(arrays, k_folds=0)
     mode.check_options(arrays)
     if mode.has_classifier:
         mode.check_weights(options.classifiers, arrays.window)
@@ -173,9 +175,10 @@ def check(options: Options) -> None:
         text = "no closure test, which %s asks for: this run trains no density estimator"
         logger.warning(text, options.density.flag("closure"))
     if options.cf_skip_train:
-        check_there(arrays.savedir, ("X_test", "preds_matris"))
+        check_there(arrays.savedir, ("scores",) if arrays.k_folds else ("X_test", "preds_matris"))
     elif options.cf_skip_create and mode.has_classifier:
-        check_there(arrays.savedir, ("X_train", "X_validation", "X_test"))
+        first = "fold_0/" if arrays.k_folds else ""
+        check_there(arrays.savedir, [f"{first}{name}" for name in ("X_train", "X_validation", "X_test")])
     else:
         check_events(mode, arrays, density_is_trained=options.DE_skip or arrays.DE_dir is not None)
 

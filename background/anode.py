@@ -6,10 +6,14 @@ import numpy as np
 
 from background.arrays import FIDUCIAL
 from background.mode import Mode
+from background.sampling import as_samples, sample_finite, sample_masses
 from events.view import Events
+from events.window import Window
 from models.density import FeatureDensity
 
 LARGEST_LOG = 700.0  # exp of it is still a float64
+N_HELD_OUT = 200_000  # samples that say what a cut selects
+KDE_BANDWIDTH = 0.01  # of their masses, as of CATHODE's
 
 
 class Anode(Mode):
@@ -30,12 +34,8 @@ def log_likelihood_ratio(inner: FeatureDensity, outer: FeatureDensity, events: E
     return inner.predict_log_proba(X, m) - outer.predict_log_proba(X, m)
 
 
-def likelihood_ratio(
-    inner: FeatureDensity, outer: FeatureDensity, events: Events, *, fiducial_cut: bool = False
-) -> tuple[np.ndarray, int]:
-    """ANODE's anomaly score of every event [n], and how many lie outside the training range of either flow.
-
-    Those cannot be scored; they stay in the test set as the least anomalous ones, with ratio 0. So does what a fiducial cut leaves out.
+def scored_log_ratio(inner: FeatureDensity, outer: FeatureDensity, events: Events, *, fiducial_cut: bool = False) -> np.ndarray:
+    """`log_likelihood_ratio` of every event [n]; NaN also where a fiducial cut leaves it out.
 
     Parameters
     ----------
@@ -48,7 +48,26 @@ def likelihood_ratio(
         low, high = inner.preprocessing.training_range
         scaled = (events.x - low) / (high - low)
         outside |= ~((scaled > FIDUCIAL[0]) & (scaled < FIDUCIAL[1])).all(axis=1)
+    return np.where(outside, np.nan, log_ratio)
+
+
+def likelihood_ratio(
+    inner: FeatureDensity, outer: FeatureDensity, events: Events, *, fiducial_cut: bool = False
+) -> tuple[np.ndarray, int]:
+    """ANODE's anomaly score of every event [n], and how many lie outside the training range of either flow.
+
+    Those cannot be scored; they stay in the test set as the least anomalous ones, with ratio 0. So does what a fiducial cut leaves out,
+    see `scored_log_ratio`.
+    """
+    log_ratio = scored_log_ratio(inner, outer, events, fiducial_cut=fiducial_cut)
+    outside = np.isnan(log_ratio)
     return np.where(outside, 0.0, np.exp(np.clip(log_ratio, -LARGEST_LOG, LARGEST_LOG))), int(outside.sum())
+
+
+def held_out_background(outer: FeatureDensity, sr_masses: np.ndarray, window: Window, rng: np.random.Generator) -> Events:
+    """Samples of the sideband's density at SR masses, which neither flow has seen: what a cut on the ratio selects of the background."""
+    m = sample_masses(sr_masses, N_HELD_OUT, window, KDE_BANDWIDTH, rng)
+    return as_samples(m, sample_finite(outer, m, rng))
 
 
 MODE = Anode()

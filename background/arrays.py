@@ -28,7 +28,9 @@ logger = logging.getLogger(__name__)
 
 FIDUCIAL = (0.05, 0.95)
 OUTSIDE = "outside_the_range"  # what STAGE.json calls test events that are cut: no cut on the score selects them
-SETS = ("train", "validation", "test", "extrasig", "sideband")
+SETS = ("train", "validation", "test", "extrasig", "sideband", "held_out")
+OPTIONAL = ("extrasig", "sideband", "held_out")
+UNCUT = ("test", "held_out")  # in folds: NaN stands for features outside the range
 ARRAY_FILES = (
     OutputFile(
         "X_train.npy, X_validation.npy",
@@ -40,6 +42,17 @@ ARRAY_FILES = (
     OutputFile("X_test.npy", "the test events, all of them data", "[n, d + 3]"),
     OutputFile("X_extrasig.npy", "the extra signal, without `--no_extra_signal`", "[n, d + 3]"),
     OutputFile("X_sideband.npy", "test events of the sideband", "[n, d + 3]"),
+    OutputFile(
+        "X_held_out.npy",
+        "with folds, all of these are in fold_F/; this is background that its classifiers have not seen. X_test.npy holds all data of "
+        "the fold there, SR and SB; features are NaN outside the feature range",
+        "[n, d + 3]",
+    ),
+    OutputFile(
+        "folds.npy",
+        "with folds: a record (row in the input, m, fold) for every event of data.npy; those of fold F are in its X_test.npy",
+        "[n]",
+    ),
     OutputFile("y_train.npy and so on", "the column data (1) or sample (0) of every X", "[n]", "y_*.npy"),
     OutputFile("columns.json", "name, axis label, unit and formula of m_JJ and the features; copied from stage 1, or latent"),
     OutputFile("data_vs_samples.png", "training data against background, in m_JJ and every feature"),
@@ -91,6 +104,9 @@ class Background:
 class ClassifierArrays:
     """What stage 3 hands to stage 4; `extrasig` and `sideband` are tested where they exist.
 
+    Those of a fold have `held_out`, background that is neither learned from nor validated on, and in `test` all data of the fold; events
+    outside the feature range stay in both, with NaN for features.
+
     Attributes
     ----------
     all_tested : mapping
@@ -103,11 +119,12 @@ class ClassifierArrays:
     extrasig: Events | None
     sideband: Events | None
     columns: Columns
+    held_out: Events | None = None
     all_tested: Mapping[str, Counts] = field(default_factory=dict)
 
     @classmethod
     def read(cls, folder: Path, *, extra_signal: bool) -> ClassifierArrays:
-        """Read X_train, X_validation, X_test and (if there, and wanted) X_extrasig, X_sideband.
+        """Read X_train, X_validation, X_test and (if there, and wanted) X_extrasig, X_sideband, X_held_out.
 
         Raises
         ------
@@ -115,15 +132,16 @@ class ClassifierArrays:
             If one is unreadable, empty, or of another width than X_train; or if training or validation lack data or samples.
         """
         found: dict[str, Events | None] = {}
+        is_fold = (Path(folder) / "X_held_out.npy").is_file()
         for name in SETS:
-            path, optional = Path(folder) / f"X_{name}.npy", name in ("extrasig", "sideband")
-            if optional and ((name == "extrasig" and not extra_signal) or not path.is_file()):
+            path = Path(folder) / f"X_{name}.npy"
+            if name in OPTIONAL and ((name == "extrasig" and not extra_signal) or not path.is_file()):
                 found[name] = None
                 continue
             array = load_array(path)
             if array.ndim != 2 or array.shape[1] < 4 or len(array) == 0:
                 raise InputError(f"{path}: shape {array.shape}, expected [n, d + 3] (m_JJ, features, data or sample, label)")
-            events = Events(drop_nan_rows(array, path), mixed=True)
+            events = Events(array if is_fold and name in UNCUT else drop_nan_rows(array, path), mixed=True)
             if found and events.n_features != found["train"].n_features:
                 raise InputError(f"{path}: {events.n_features} features, but X_train.npy has {found['train'].n_features}")
             if name in ("train", "validation") and set(np.unique(events.array[:, -2])) != {DATA, SAMPLE}:
@@ -136,6 +154,11 @@ class ClassifierArrays:
     def sets(self) -> Iterator[tuple[str, Events]]:
         """Name and events of every array that exists."""
         return ((name, getattr(self, name)) for name in SETS if getattr(self, name) is not None)
+
+    def scored(self) -> Iterator[tuple[str, Events]]:
+        """What the classifiers score: the end of the name of the scores, and the events."""
+        endings = {"test": "", "extrasig": "_extrasig", "sideband": "_sideband", "held_out": "_held_out"}
+        return ((endings[name], events) for name, events in self.sets() if name in endings)
 
     def n_tested_and_learned(self) -> int:
         """How many test events are training or validation events as well, with all their values."""
@@ -196,19 +219,25 @@ class ClassifierArrays:
 
         kept: dict[str, Events | None] = dict.fromkeys(SETS)
         for name, events in self.sets():
-            keep = inside(events)
+            keep, uncut = inside(events), self.held_out is not None and name in UNCUT
             if not keep.all():
-                kind = "fiducial" if fiducial_cut else "training"
-                logger.info("X_%s: %d of %d events dropped outside the %s range", name, (~keep).sum(), len(keep), kind)
-            if not keep.any() and name != "sideband":
+                range_, fate = "fiducial" if fiducial_cut else "training", "without a score" if uncut else "dropped"
+                logger.info("X_%s: %d of %d events outside the %s range %s", name, (~keep).sum(), len(keep), range_, fate)
+            if not keep.any() and name not in ("sideband", *UNCUT[1:]):
                 raise InputError(f"X_{name}: no event is left inside the feature range")
             if name == "train":
                 if not (keep & reference).any():
                     raise InputError("X_train: no data are left inside the feature range")
                 scaler = fit_scaler(ends, events.x[reference & keep], use_logit=use_logit)
+            scaled = events[keep]
             if keep.any():
-                kept[name] = events[keep]
-                kept[name].x[:] = scaler.transform(kept[name].x)
+                scaled.x[:] = scaler.transform(scaled.x)
+            if uncut:
+                kept[name] = events[np.arange(len(events))]
+                kept[name].x[:] = np.nan
+                kept[name].array[keep] = scaled.array
+            elif keep.any():
+                kept[name] = scaled
         return replace(self, **kept)
 
 
@@ -230,6 +259,17 @@ def share_out(
     if n_first == 0 or n_first == wanted:
         raise InputError(f"{wanted} background events are too few to train and validate on")
     return shuffled[:n_first], shuffled[n_first:]
+
+
+def fold_numbers(n_events: int, n_folds: int, rng: np.random.Generator) -> np.ndarray:
+    """The fold [n] of every event, at random; folds differ by one event at most.
+
+    Examples
+    --------
+    >>> np.bincount(fold_numbers(11, 3, np.random.default_rng(1))).tolist()
+    [4, 4, 3]
+    """
+    return rng.permutation(np.arange(n_events, dtype=np.int32) % n_folds)
 
 
 def mix(
@@ -293,6 +333,17 @@ def latent_folders(folder: Path) -> list[Path]:
     return [folder, *itertools.takewhile(lambda each: (each / "X_train.npy").is_file(), further)]
 
 
-def in_all_spaces(*files: OutputFile) -> tuple[str, ...]:
-    """Patterns of files in the run's folder and those of its further latent spaces."""
-    return tuple(f"{folder}{pattern}" for folder in ("", "latent_[0-9]*/") for pattern in patterns(files))
+def fold_folder(folder: Path, fold: int) -> Path:
+    """Where the arrays of a fold are."""
+    return folder / f"fold_{fold}"
+
+
+def fold_folders(folder: Path) -> list[Path]:
+    """Those of all folds, if any."""
+    every = (fold_folder(folder, fold) for fold in itertools.count())
+    return list(itertools.takewhile(lambda each: (each / "X_train.npy").is_file(), every))
+
+
+def in_all_places(*files: OutputFile) -> tuple[str, ...]:
+    """Patterns of files in the run's folder, and in those of its further latent spaces and folds."""
+    return tuple(f"{folder}{pattern}" for folder in ("", "latent_[0-9]*/", "fold_[0-9]*/") for pattern in patterns(files))

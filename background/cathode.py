@@ -22,6 +22,7 @@ class Cathode(ClassifierMode):
     score = "classifier: SR data against samples"
     densities = ("sideband",)
     class_names = ("data", "samples")
+    takes_samples = True
     uses = (
         "ANODE_models", "model_file_name", "DE_dir", "no_logit_trained", "n_samples", "realistic_conditional", "KDE_bandwidth",
         "external_samples", "oversampling", "no_logit",
@@ -34,9 +35,6 @@ class Cathode(ClassifierMode):
         super().check(source, options)
         if options.external_samples:
             load_external_samples(options.external_samples, source.n_features, source.window)
-
-    def check_options(self, options: ArraysOptions) -> None:
-        """Everything goes."""
 
     def backgrounds(self, source: EventSource, options: ArraysOptions, data: Sequence[Events]) -> Iterator[Background]:
         yield Background(self.samples(source, options, data[0]))

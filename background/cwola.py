@@ -29,7 +29,7 @@ class CWoLa(ClassifierMode):
     learns_from_strips = True
 
     def files(self, options: ArraysOptions) -> list[Sequence[str]]:
-        return [*super().files(options), SIDEBAND]
+        return super().files(options) if options.k_folds else [*super().files(options), SIDEBAND]
 
     def check(self, source: EventSource, options: ArraysOptions) -> None:
         super().check(source, options)
@@ -49,13 +49,25 @@ class CWoLa(ClassifierMode):
         logger.info(text, counts[0], outer_low, low, counts[1], upper)
         yield Background(strips)
 
+    def folded_background(
+        self, source: EventSource, options: ArraysOptions, data: Events, fold: np.ndarray
+    ) -> tuple[Background, np.ndarray]:
+        strips = np.logical_or(*source.in_strips(data.m))
+        return Background(data[strips]), fold[strips]
+
     def weights(self, events: Events, target: np.ndarray, options: LearningOptions) -> np.ndarray:
-        masses = events.m[target == 1]
-        edges = masses.min(), masses.max()
-        self.check_weights(options, Window(*edges))
-        center = np.mean(edges) if options.SR_center is None else options.SR_center
+        center = self._center(events.m[target == 1], options)
         group = np.where(target == 1, 1, np.where(events.m < center, 0, -1))
         return balanced(group, {1: 0.5, 0: 0.25, -1: 0.25})
+
+    def held_out_weights(self, held_out: Events, data: Events, options: LearningOptions) -> np.ndarray:
+        return balanced(held_out.m < self._center(data.m, options), {0: 0.5, 1: 0.5})
+
+    def _center(self, masses: np.ndarray, options: LearningOptions) -> float:
+        """A mass between the two strips, from those of the SR data [n]."""
+        edges = float(masses.min()), float(masses.max())
+        self.check_weights(options, Window(*edges))
+        return sum(edges) / 2 if options.SR_center is None else options.SR_center
 
 
 MODE = CWoLa()

@@ -21,6 +21,7 @@ class IdealizedAD(ClassifierMode):
     background = "extra, true SR background (an upper limit for CATHODE)"
     score = "classifier: SR data against that background"
     uses = ("extra_bkg", "oversampling", "no_logit")
+    needs_labels = True
 
     def files(self, options: ArraysOptions) -> list[Sequence[str]]:
         return [*super().files(options), *([EXTRA_BACKGROUND] if options.extra_bkg else [])]

@@ -48,6 +48,12 @@ class LaCathode(ClassifierMode):
         if options.fiducial_cut and options.n_latent_epochs > 1:
             flags = options.flag("fiducial_cut"), options.flag("n_latent_epochs")
             raise InputError(f"{flags[0]} keeps other events in every latent space: it needs {flags[1]} 1")
+        if options.k_folds and options.n_latent_epochs > 1:
+            flags = options.flag("k_folds"), options.flag("n_latent_epochs")
+            raise InputError(
+                f"{flags[0]}: N(0, 1) says what a cut selects in one latent space, not what one on the mean of several does: it needs "
+                f"{flags[1]} 1"
+            )
 
     def use_all(self, options: ArraysOptions) -> bool:
         return True

@@ -9,12 +9,12 @@ from typing import ClassVar
 
 import numpy as np
 
-from background.arrays import Background, ClassifierArrays, mix
+from background.arrays import Background, ClassifierArrays, fold_numbers, mix
 from background.options import NOT_FOR_ALL, ArraysOptions, LearningOptions, ModeOptions
 from background.registry import MODES
 from background.weights import balanced
 from common.errors import InputError
-from events.regions import EXTRA_SIGNAL, EXTRA_SIGNAL_IN_ONE, SIDEBAND, SIGNAL_REGION, TEST_FILES, EventSource
+from events.regions import ALL_DATA, EXTRA_SIGNAL, EXTRA_SIGNAL_IN_ONE, SIDEBAND, SIGNAL_REGION, TEST_FILES, EventSource
 from events.view import SAMPLE_LABEL, Events
 from events.window import Window
 
@@ -36,6 +36,10 @@ class Mode(ABC):
         The regions ("sideband", "signal_region") whose density has to be trained.
     has_classifier : bool
         Whether classifiers score the events.
+    needs_labels : bool
+        Whether it takes true labels for more than its evaluation.
+    takes_samples : bool
+        Whether samples made elsewhere can stand for the background.
     """
 
     name: ClassVar[str]
@@ -43,6 +47,8 @@ class Mode(ABC):
     score: ClassVar[str]
     densities: ClassVar[tuple[str, ...]] = ()
     has_classifier: ClassVar[bool] = False
+    needs_labels: ClassVar[bool] = False
+    takes_samples: ClassVar[bool] = False
 
     def densities_for(self, options: ArraysOptions) -> tuple[str, ...]:
         """The regions whose density is needed with these options."""
@@ -65,7 +71,7 @@ class Mode(ABC):
         ------
         InputError
         """
-        if options.external_samples:
+        if options.external_samples and not self.takes_samples:
             raise InputError(f"{options.flag('external_samples')} replaces the density estimator of the CATHODE mode, no other")
 
 
@@ -115,8 +121,28 @@ class ClassifierMode(Mode):
 
         return map(mixed, self.backgrounds(source, options, data))  # no loop, whose variable would keep the background in memory
 
+    def folded_background(
+        self, source: EventSource, options: ArraysOptions, data: Events, fold: np.ndarray
+    ) -> tuple[Background, np.ndarray]:
+        """What stands for the background of all data, whose folds are given [n], and the folds of the background's events."""
+        background = next(self.backgrounds(source, options, (data[source.window.contains(data.m)],)))
+        return background, fold_numbers(len(background.events), options.k_folds, source.rng("background in folds"))
+
+    def held_out_weights(self, held_out: Events, data: Events, options: LearningOptions) -> np.ndarray:
+        """How much every event [n] of held-out background counts where it says what a cut selects, given the data of the same folds."""
+        return np.ones(len(held_out))
+
+    def check_options(self, options: ArraysOptions) -> None:
+        super().check_options(options)
+        if options.k_folds and self.needs_labels:
+            raise InputError(
+                f"{options.flag('k_folds')}: the {self.name} mode has no folds, it is no search but a limit for others"
+            )
+
     def files(self, options: ArraysOptions) -> list[Sequence[str]]:
         """Groups of files of separated events that it reads."""
+        if options.k_folds:
+            return [ALL_DATA]
         extra = [] if options.no_extra_signal else [EXTRA_SIGNAL, EXTRA_SIGNAL_IN_ONE]
         return [SIGNAL_REGION, TEST_FILES, SIDEBAND[1:], *extra]
 
@@ -177,7 +203,7 @@ class ClassifierMode(Mode):
         for name in unused:
             if getattr(options, name) != options.default(name):
                 logger.warning("%s does not matter: the %s mode has no use for it", options.flag(name), self.name)
-        return unused
+        return [*unused, *(("separate_val_set", "no_extra_signal") if options.k_folds else ())]
 
 
 def classifier_mode(options: ModeOptions) -> ClassifierMode:

@@ -1,17 +1,23 @@
-"""Options about the background that several stages share, and those of the classifier's arrays (stage 3)."""
+"""The options of stages 2 to 4, and those about the background that several of them share."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from background.registry import MODES
 from common.errors import InputError
 from common.options import Options, ResumableOptions, finite, not_negative, option, positive
 from events.options import EventOptions, ExtraSignalOptions, SplitOptions
-from models.registry import DENSITIES
+from models.registry import CLASSIFIERS, DENSITIES
 
 SAVEDIR = Path("CATHODE_results")
+USUAL_FOLDS, FEWEST_FOLDS = 5, 3
+
+
+def check_folds(value: int) -> str | None:
+    """What is wrong with a number of folds: one is scored, one validates, the others train."""
+    return None if value == 0 or value >= FEWEST_FOLDS else f"must be 0 or at least {FEWEST_FOLDS}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,6 +159,20 @@ class ArraysOptions(DensityUseOptions, SplitOptions, ExtraSignalOptions, ModeOpt
     extra_bkg: bool = option(
         False, "idealized_AD and supervised: take the background from innerdata_extrabkg_*.npy, not from the SR data themselves"
     )
+    k_folds: int | None = option(
+        None,
+        "score every event of data.npy by classifiers that have neither trained nor validated on its fold, of so many; 0: no folds",
+        check=check_folds,
+        default_text=f"{USUAL_FOLDS} where the events have no labels, else 0",
+    )
+
+    def with_folds(self) -> ArraysOptions:
+        """The same options with the number of folds written down, which depends on the events."""
+        from events.regions import has_labels
+
+        if self.k_folds is not None:
+            return self
+        return replace(self, k_folds=0 if has_labels(self.data_dir) else USUAL_FOLDS)
 
 
 # Those of `ArraysOptions` that only some modes have a use for; they say so in `uses`.
@@ -171,3 +191,57 @@ class LearningOptions(SplitOptions, ModeOptions):
         None, "m_JJ between the two strips, for CWoLa", unit="TeV", check=finite, default_text="the middle of the data's masses"
     )
     use_mjj: bool = option(False, "give m_JJ to the classifier as well")
+
+
+TREES = "hgb"
+NUMBERS = {"n_runs": 10, "n_ensemble": 1, "patience": 0}  # where they are not given
+NUMBERS_OF_TREES = {"n_runs": 3, "n_ensemble": 50, "patience": 10}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifierOptions(LearningOptions, ExtraSignalOptions, ResumableOptions):
+    """Options of stage 4."""
+
+    model: str = option("nn", "classifier: networks or boosted trees, see docs/estimators.md", choices=CLASSIFIERS.names)
+    epochs: int = option(30, "passes over the training events (not of trees)", unit="epochs", check=positive)
+    n_runs: int | None = option(
+        None,
+        "number of independent classifiers, whose spread shows how reliable they are",
+        check=positive,
+        default_text="10; 3 for hgb",
+    )
+    n_ensemble: int | None = option(
+        None, "members of each, whose scores are averaged", check=positive, default_text="1; 50 for hgb"
+    )
+    batch_size: int | None = option(
+        None,
+        "events per step (not of trees)",
+        unit="events",
+        check=positive,
+        default_text="384, fewer where an epoch would have less than 40 steps",
+    )
+    patience: int | None = option(
+        None,
+        "a classifier is done after so many epochs (or trees) without a lower validation loss; 0: never",
+        unit="epochs",
+        check=not_negative,
+        default_text="0; 10 for hgb",
+    )
+    config_file: Path | None = option(
+        None,
+        "YAML file with the classifier's hyperparameters",
+        metavar="FILE",
+        default_text="the classifier's own, classifier.yml for nn, classifier_hgb.yml for hgb",
+        recorded=False,
+    )
+    save_model: bool = option(
+        False, "keep the weights, and the mean score of those epochs of every run that are scored, instead of every epoch's"
+    )
+    data_dir: Path = option(SAVEDIR, "folder with the arrays of stage 3", metavar="DIR", chained_as=None, recorded=False)
+    savedir: Path = option(SAVEDIR, "folder for losses and scores", metavar="DIR", chained_as=None, recorded=False)
+
+    @property
+    def numbers(self) -> dict[str, int]:
+        """Runs, members and patience: as given, or as is best for the classifier."""
+        usual = NUMBERS_OF_TREES if self.model == TREES else NUMBERS
+        return {name: value if getattr(self, name) is None else getattr(self, name) for name, value in usual.items()}

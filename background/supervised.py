@@ -22,6 +22,7 @@ class Supervised(ClassifierMode):
     background = "labels (an upper limit for everything)"
     score = "classifier: true signal against true background"
     class_names = ("signal", "background")
+    needs_labels = True
     background_label = 0  # it is true background
     uses = ("extra_bkg", "oversampling", "no_logit")
 

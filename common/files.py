@@ -56,13 +56,15 @@ def save_array(path: Path, array: np.ndarray) -> None:
     write_whole(path, write)
 
 
-def load_array(path: Path, *, mapped: bool = False) -> np.ndarray:
+def load_array(path: Path, *, mapped: bool = False, records: bool = False) -> np.ndarray:
     """Read one .npy file of numbers; its header must fit its size.
 
     Parameters
     ----------
     mapped : bool
         Leave the numbers in the file, and read what is looked at.
+    records : bool
+        Whether it is an array of records of numbers.
 
     Raises
     ------
@@ -71,7 +73,7 @@ def load_array(path: Path, *, mapped: bool = False) -> np.ndarray:
     """
 
     def read(file: io.BufferedReader) -> np.ndarray:
-        _read_header(path, file)
+        _read_header(path, file, records=records)
         file.seek(0)
         return np.load(path if mapped else file, mmap_mode="r" if mapped else None, allow_pickle=False)
 
@@ -97,7 +99,7 @@ def _from_npy(path: Path, read: Callable[[io.BufferedReader], Content]) -> Conte
         raise InputError(f"{path}: not a complete .npy file ({first_line(error)})") from error
 
 
-def _read_header(path: Path, file: io.BufferedReader) -> tuple[int, ...]:
+def _read_header(path: Path, file: io.BufferedReader, *, records: bool = False) -> tuple[int, ...]:
     """The shape, if the file holds as many numbers as its header promises."""
     version = np.lib.format.read_magic(file)
     if version not in ((1, 0), (2, 0)):
@@ -106,8 +108,9 @@ def _read_header(path: Path, file: io.BufferedReader) -> tuple[int, ...]:
     shape, _, dtype = read(file)
     if dtype.hasobject:
         raise ValueError("it holds Python objects")
-    if dtype.kind not in "fiub":
-        raise InputError(f"{path}: holds no plain array of numbers")
+    kinds = [dtype[name].base for name in dtype.names or ()] if records else [dtype]
+    if not kinds or any(kind.kind not in "fiub" for kind in kinds):
+        raise InputError(f"{path}: holds no {'records' if records else 'plain array'} of numbers")
     found, promised = os.fstat(file.fileno()).st_size - file.tell(), math.prod(shape) * dtype.itemsize
     if min(shape, default=0) < 0 or found != promised:
         raise ValueError(f"{found} bytes of data, its header says {promised}")

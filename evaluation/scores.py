@@ -22,6 +22,7 @@ RULE = ("scored_epochs", "n_scored_epochs")
 EVALUATION_FILES = (
     OutputFile("result_SIC.png", "ROC and SIC"),
     OutputFile("sculpting.png", "mass spectra of the background before and after cuts on the score"),
+    OutputFile("selected.png", "with scores.npy: mass spectra of all data, and of those selected at background efficiencies"),
     OutputFile("sculpting.json", "χ²/ndf, p-value and Jensen-Shannon divergence (nats) of these cuts"),
 )
 SCORE_FILES = (
@@ -43,6 +44,7 @@ SCORE_FILES = (
         "scores of the test sideband, averaged over the epochs that are scored",
         "[n_runs, 1, n_sideband]",
     ),
+    OutputFile("preds_matris_held_out.npy", "with folds, in fold_F/: scores of held-out background", "[n_runs, 1, n_held_out]"),
     OutputFile(
         "my_classifier_epoch_E.par",
         "with `--save_model`: weights of all runs after those epochs that were averaged (a PyTorch state dict)",

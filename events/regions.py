@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from common.errors import InputError
-from common.files import missing_files
+from common.files import array_shape, load_array, missing_files
 from common.seeds import make_rng
 from events.columns import FILE as COLUMNS_FILE
 from events.columns import Columns
 from events.options import EventOptions
-from events.view import Events, load_events, n_features_in
+from events.view import UNKNOWN, Events, load_events, n_features_in
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +26,7 @@ EXTRA_SIGNAL = ("innerdata_extrasig_train", "innerdata_extrasig_val")
 EXTRA_SIGNAL_IN_ONE = ("innerdata_extrasig",)
 EXTRA_BACKGROUND = ("innerdata_extrabkg_train", "innerdata_extrabkg_val")
 TEST_FILES = ("innerdata_test", "innerdata_extrabkg_test")
+ALL_DATA = ("data", "data_row")
 SHIFTED = ("m_J1", "delta_m_J")  # the first two features of a folder that does not name them
 
 
@@ -61,6 +62,21 @@ class FeatureShift:
         shifted = events.copy()
         shifted[:, [1 + names.index(name) for name in SHIFTED]] += self.strength * mass[:, None]
         return shifted
+
+
+def has_labels(folder: Path) -> bool:
+    """Whether anybody knows which data of the signal region are signal; where there are none, it is not denied.
+
+    Raises
+    ------
+    InputError
+        If the file is damaged.
+    """
+    path = Path(folder) / f"{SIGNAL_REGION[0]}.npy"
+    if not path.is_file() or array_shape(path)[0] == 0:
+        return True
+    n_features_in(path)
+    return not bool((load_array(path, mapped=True)[:, -1] == UNKNOWN).all())
 
 
 class EventSource:
@@ -139,10 +155,33 @@ class EventSource:
             raise InputError(f"{self._path(EXTRA_BACKGROUND[0])} or its partner: holds events with another label than 0")
         return events
 
+    def all_data(self) -> tuple[Events, np.ndarray]:
+        """All data events, of signal region and sideband, and the row [n] of each in the input.
+
+        Raises
+        ------
+        InputError
+            If the folder has only the split, whose signal region may be thinned, or if both are not of the same events.
+        """
+        if absent := self._missing(ALL_DATA):
+            raise InputError(
+                f"{self._path(absent[0])}: no such file, but all data are asked for; the signal region of innerdata_*.npy may be "
+                "thinned: separate the events anew with stage 1, which writes data.npy and data_row.npy"
+            )
+        row = load_array(self._path(ALL_DATA[1]))
+        n, of_split = len(self._read(ALL_DATA[0])), sum(array_shape(self._path(name))[0] for name in SIDEBAND)
+        n_outside = n - int(self.window.contains(self._read(ALL_DATA[0])[:, 0]).sum())
+        if row.shape != (n,) or row.dtype.kind != "i" or n_outside != of_split:
+            raise InputError(
+                f"{self._path(ALL_DATA[0])}: {n} events, {n_outside} of them outside the signal region, but data_row.npy has {len(row)} "
+                f"and outerdata_*.npy {of_split}: they are of different separations"
+            )
+        return self._load(ALL_DATA[:1]), row
+
     def test(self) -> Events:
         """Test events of the signal region; the extra test background joins them where it exists."""
         names = TEST_FILES[:1] if self._missing(TEST_FILES[1:]) else TEST_FILES
-        return self._required(names, "every mode is tested on it")
+        return self._required(names, "every mode without folds is tested on it")
 
     def test_sideband(self, *, without_strips: bool = False) -> Events | None:
         """Sideband events that no classifier is trained on, to see whether it sculpts; None where there are none.
@@ -175,8 +214,7 @@ class EventSource:
         """Sideband events of the two strips next to the signal region, each half as wide as it is."""
         (low, high), (outer_low, outer_high) = self.window.edges, self.outer_edges
         events = self._load(SIDEBAND)
-        lower = events[(events.m > outer_low) & (events.m <= low)]
-        upper = events[(events.m >= high) & (events.m < outer_high)]
+        lower, upper = (events[strip] for strip in self.in_strips(events.m))
         if len(lower) == 0 or len(upper) == 0:
             empty = f"{outer_low:g} to {low:g}" if len(lower) == 0 else f"{high:g} to {outer_high:g}"
             empty = self.window.resonant.quantity(empty)
@@ -184,6 +222,11 @@ class EventSource:
                 f"{self.data_dir}: no sideband event from {empty}, CWoLa needs both strips next to the signal region"
             )
         return Events.joined(lower, upper)
+
+    def in_strips(self, m: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Which masses [n] are in the lower, and which in the upper strip."""
+        outer_low, outer_high = self.outer_edges
+        return (m > outer_low) & (m <= self.window.low), (m >= self.window.high) & (m < outer_high)
 
     @property
     def outer_edges(self) -> tuple[float, float]:

@@ -41,6 +41,24 @@ def mass_spectrum(m: np.ndarray, window: Window) -> Figure:
     return figure
 
 
+def selected_spectra(m: np.ndarray, efficiency: np.ndarray, window: Window, cuts: Sequence[float]) -> Figure:
+    """Number of events [n] against the resonant variable: all, and those of at most some background efficiencies."""
+    figure, axes = plt.subplots(figsize=(6.4, 4.4), layout="constrained")
+    edges, resonant = spectrum_bins(m, window), window.resonant
+    axes.hist(m, bins=edges, histtype="step", color="black", label=f"all {len(m)} events")
+    for number, cut in enumerate(cuts):
+        chosen = m[efficiency <= cut]
+        counts, centres = np.histogram(chosen, edges)[0], (edges[1:] + edges[:-1]) / 2
+        shown = counts > 0
+        name = rf"$\epsilon_B \leq {cut:g}$: {len(chosen)} events"
+        axes.errorbar(centres[shown], counts[shown], np.sqrt(counts[shown]), fmt=".", ms=4, lw=1, color=f"C{number}", label=name)
+    axes.axvspan(*window.edges, color="tab:red", alpha=0.15, lw=0, label="signal region (SR)")
+    (label,), width = drawable([resonant.axis]), resonant.quantity(f"{edges[1] - edges[0]:.3g}")
+    axes.set(xlabel=label, ylabel=f"events / {width}", yscale="log", xlim=(edges[0], edges[-1]))
+    axes.legend(fontsize="small")
+    return figure
+
+
 def data_against_samples(
     data: np.ndarray,
     samples: np.ndarray,

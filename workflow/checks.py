@@ -7,11 +7,11 @@ from pathlib import Path
 
 from background.densities import stored_density
 from background.mode import Mode
-from background.options import ArraysOptions
+from background.options import USUAL_FOLDS, ArraysOptions
 from common.errors import InputError
 from common.files import missing_files
 from evaluation.curves import MIN_BACKGROUND
-from events.regions import EventSource
+from events.regions import EventSource, has_labels
 from workflow.records import fingerprints, read_records
 from workflow.stage import Stage
 
@@ -60,14 +60,20 @@ def check_events(mode: Mode, options: ArraysOptions, *, density_is_trained: bool
     ------
     InputError
     """
-    source = EventSource(options)
-    labels = source.test().label
-    n_signal, n_background = int((labels == 1).sum()), int((labels == 0).sum())
-    if n_signal == 0 or n_background < MIN_BACKGROUND:
-        raise InputError(
-            f"{options.data_dir}: the test events are {n_signal} signal and {n_background} background, "
-            f"a SIC needs signal and at least {MIN_BACKGROUND} background events"
-        )
+    source, labelled = EventSource(options), has_labels(options.data_dir)
+    if mode.needs_labels and not labelled:
+        raise InputError(f"{options.data_dir}: the events have no labels, which the {mode.name} mode needs")
+    if options.k_folds or not (labelled or mode.has_classifier):
+        source.all_data()
+    else:
+        labels = source.test().label
+        n_signal, n_background = int((labels == 1).sum()), int((labels == 0).sum())
+        if labelled and (n_signal == 0 or n_background < MIN_BACKGROUND):
+            raise InputError(
+                f"{options.data_dir}: the test events are {n_signal} signal and {n_background} background, "
+                f"a SIC needs signal and at least {MIN_BACKGROUND} background events; "
+                f"{options.flag('k_folds')} {USUAL_FOLDS} tests on the data themselves"
+            )
     mode.check(source, options)
     if not options.no_extra_signal:
         source.extra_signal()

@@ -14,27 +14,30 @@ from typing import Any
 
 import numpy as np
 
-from background.arrays import OUTSIDE
+from background.arrays import OUTSIDE, fold_folders
 from background.options import ModeOptions
 from common.contract import patterns
 from common.errors import InputError
-from common.files import save_json
+from common.files import load_array, save_json
 from common.options import StageOptions
 from evaluation import scores as stored
 from evaluation.curves import Evaluation, evaluate_scores
 from evaluation.errors import figures_of_merit
+from evaluation.folds import FILE, ScoredRun
 from evaluation.scores import EVALUATION_FILES, scored_rule
 from evaluation.sculpting import Sculpting, sculpting_of_folders
+from events.view import UNKNOWN
 from models.training.epochs import EpochRule
 from plots import sculpting as sculpting_figure
 from plots.performance import roc_and_sic
+from plots.spectra import selected_spectra
 from plots.style import save, show_and_save
 from workflow.records import check_scored, read_records
 from workflow.stage import Stage
 
 logger = logging.getLogger(__name__)
 
-FIGURE, SCULPTING_FIGURE = "result_SIC.png", "sculpting.png"
+FIGURE, SCULPTING_FIGURE, SELECTED_FIGURE = "result_SIC.png", "sculpting.png", "selected.png"
 
 
 def load_test_scores(
@@ -45,6 +48,8 @@ def load_test_scores(
     all_events: bool = True,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Scores [n_runs, n] and labels [n] of the test data, with the extra signal appended.
+
+    Of a run in folds they are those of the signal region's data, with 1 - background efficiency for a score: so folds compare.
 
     Test events that stage 3 has cut, as far as STAGE.json in `data_dir` counts them, come last with a score of -1: so efficiencies are
     those of all test events.
@@ -63,6 +68,8 @@ def load_test_scores(
     InputError
         If files are absent, or STAGE.json says that these are scores of other events.
     """
+    if (Path(preds_dir) / FILE).is_file():
+        return _scored_run(data_dir, preds_dir).tested()
     check_scored(Path(data_dir), Path(preds_dir), "X_test")
     rule = _rule_of(preds_dir) if n_ensemble_epochs is None else EpochRule("lowest", n_ensemble_epochs)
     return stored.load_test_scores(data_dir, preds_dir, rule, extra_signal, _outside(data_dir) if all_events else {})
@@ -139,9 +146,12 @@ def sculpting_of_run(data_dir: Path, preds_dir: Path, savefig: Path | None = Non
     InputError
         If files are absent or do not fit together, or if there is too little background.
     """
-    for events in ("X_test", "X_sideband"):
-        check_scored(Path(data_dir), Path(preds_dir), events)
-    sculpting = sculpting_of_folders(data_dir, preds_dir, _rule_of(preds_dir))
+    if (Path(preds_dir) / FILE).is_file():
+        sculpting = _scored_run(data_dir, preds_dir).sculpting()
+    else:
+        for events in ("X_test", "X_sideband"):
+            check_scored(Path(data_dir), Path(preds_dir), events)
+        sculpting = sculpting_of_folders(data_dir, preds_dir, _rule_of(preds_dir))
     if savefig is not None:
         save(sculpting_figure.sculpting(sculpting.cuts, label, sculpting.resonant), Path(savefig))
         save_json(Path(savefig).with_suffix(".json"), sculpting.summary())
@@ -150,7 +160,11 @@ def sculpting_of_run(data_dir: Path, preds_dir: Path, savefig: Path | None = Non
 
 def summarise_run(run_dir: Path, figures_dir: Path, label: str) -> dict[str, Any]:
     """Draw a run's ROC, SIC and background sculpting, say in the log how well the signal was found, and return these numbers."""
-    results = _summarise_sculpting(run_dir, figures_dir, label)
+    results = _summarise_selection(run_dir, figures_dir, label) if (run_dir / FILE).is_file() else {}
+    if not _is_labelled(run_dir):
+        logger.info("%s: the events have no labels, so that there is no ROC, no SIC, and no test of background sculpting", label)
+        return results
+    results |= _summarise_sculpting(run_dir, figures_dir, label)
     scores, labels = load_test_scores(run_dir, run_dir)
     result, *averaged = evaluations = _evaluations(scores, labels)
     show_and_save(roc_and_sic(_named(evaluations, label), draw_runs=True), figures_dir / FIGURE, suppress_show=True)
@@ -187,7 +201,7 @@ def summarise_run(run_dir: Path, figures_dir: Path, label: str) -> dict[str, Any
 
 def _summarise_sculpting(run_dir: Path, figures_dir: Path, label: str) -> dict[str, Any]:
     """Draw background sculpting where the sideband was scored, and return its numbers."""
-    if not (run_dir / "preds_matris_sideband.npy").is_file():
+    if not any((run_dir / name).is_file() for name in ("preds_matris_sideband.npy", FILE)):
         return {}
     try:
         cuts = sculpting_of_run(run_dir, run_dir, figures_dir / SCULPTING_FIGURE, label)
@@ -201,6 +215,38 @@ def _summarise_sculpting(run_dir: Path, figures_dir: Path, label: str) -> dict[s
     return {"sculpting_chi2_per_ndf": {f"{cut.share:g}": cut.chi2_per_ndf for cut in cuts}}
 
 
+def _summarise_selection(run_dir: Path, figures_dir: Path, label: str) -> dict[str, Any]:
+    """Say what cuts on the background efficiency select, draw the spectra, and return these numbers."""
+    run = _scored_run(run_dir, run_dir)
+    n, n_outside = len(run.scores), int((run.in_signal_region & np.isnan(run.efficiency)).sum())
+    cuts, n_inside = run.selected(), int(run.in_signal_region.sum())
+    text = "%s: %d events, %d of them in the signal region of %s, where %d are outside the feature range and never selected"
+    logger.info(text, label, n, n_inside, run.window, n_outside)
+    for cut in cuts:
+        text = "%s: background efficiency %g: %.0f ± %.0f events expected from the background, %d found"
+        logger.info(text, label, cut.efficiency, cut.expected, cut.error, cut.found)
+    save(
+        selected_spectra(run.scores["m"], run.efficiency, run.window, [cut.efficiency for cut in cuts]),
+        figures_dir / SELECTED_FIGURE,
+    )
+    logger.info("figure: %s", run_dir / SELECTED_FIGURE)
+    return {"selected": [cut.summary() for cut in cuts], "signal_region_events": n_inside, "outside_in_signal_region": n_outside}
+
+
+def _scored_run(data_dir: Path, preds_dir: Path) -> ScoredRun:
+    names = [place.name for place in fold_folders(Path(data_dir))]
+    for name in names:
+        check_scored(Path(data_dir), Path(preds_dir), f"{name}/X_test")
+    return ScoredRun.read(data_dir, preds_dir, names)
+
+
+def _is_labelled(run_dir: Path) -> bool:
+    """Whether anybody knows what the tested events are."""
+    if (run_dir / FILE).is_file():
+        return _scored_run(run_dir, run_dir).labels is not None
+    return not bool((load_array(run_dir / "X_test.npy", mapped=True)[:, -1] == UNKNOWN).all())
+
+
 @dataclass(frozen=True, kw_only=True)
 class EvaluationOptions(ModeOptions, StageOptions):
     """What STAGE.json says of an evaluation."""
@@ -210,7 +256,15 @@ def evaluation_stage(run_dir: Path, mode: str) -> Stage:
     """The evaluation of a run as a stage that writes into its folder; it takes seconds, and its figures are what the user came for."""
 
     def inputs() -> list[Path]:
-        names = ("X_test", "X_sideband", "preds_matris*", "val_loss_matris")
+        names = (
+            "X_test",
+            "X_sideband",
+            "preds_matris*",
+            "val_loss_matris",
+            "scores",
+            "fold_*/X_test",
+            "fold_*/preds_matris_held_out",
+        )
         return [path for name in names for path in sorted(run_dir.glob(f"{name}.npy"))]
 
     def work(folder: Path) -> dict[str, Any]:
