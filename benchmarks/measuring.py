@@ -63,6 +63,11 @@ def run_all(checkout: Path, *flags: Any) -> float:
     return usage.ru_utime + usage.ru_stime
 
 
+def script(name: str, *flags: Any) -> None:
+    """Run a script of this checkout; its log goes to stderr."""
+    subprocess.run([sys.executable, str(ROOT / name), *(str(flag) for flag in flags)], cwd=ROOT, check=True, stdout=sys.stderr)
+
+
 def alternate(commands: Sequence[Sequence[str]]) -> list[list[dict[str, Any]]]:
     """Run workers in one process each, step by step in turn; every step is a line of JSON on stdout, asked for by a line on stdin."""
     processes = [
