@@ -22,8 +22,9 @@ import measuring
 import numpy as np
 from tables import FLAGS, IN_GEV, write_table
 
+from common.files import array_shape
 from evaluation.errors import figures_of_merit
-from evaluation.folds import EFFICIENCIES, held_out_in, load_scores
+from evaluation.folds import EFFICIENCIES, load_scores
 
 SR = (3300.0, 3700.0)
 SIZE = ("--cf_n_samples", 400_000, "--cf_realistic_conditional", "--cf_oversampling", "--cf_no_logit", "--cf_save_model")
@@ -103,7 +104,7 @@ def runs(options: Any, seed: int) -> Iterator[tuple[str, dict[str, Any]]]:
         begin = time.monotonic()
         measuring.script("run_all.py", "--data_dir", own, "--save_dir", out, "--seed", seed, "--resume", *flags)
         scores = load_scores(out / "scores.npy")
-        n_held_out = [held_out_in(out / f"fold_{fold}") for fold in range(scores["fold"].max() + 1)]
+        n_held_out = [array_shape(out / f"fold_{fold}" / "X_held_out.npy")[0] for fold in range(scores["fold"].max() + 1)]
         yield name, {"seconds": time.monotonic() - begin} | judged(scores, labels, n_held_out)
 
 
