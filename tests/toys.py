@@ -8,7 +8,11 @@ import numpy as np
 import pandas as pd
 
 from background.options import ArraysOptions
+from common.files import save_arrays
+from events.columns import Column, Columns
 from events.regions import EventSource
+from events.separation import Fractions, SeparatedEvents, separate_table
+from events.window import Window
 
 ROOT = Path(__file__).parents[1]
 SR = (3.3, 3.7)
@@ -55,6 +59,30 @@ def write_toy(folder: Path, seed: int = 0, n_sr: int = 1500, n_signal: int = 60,
     }
     for name, events in files.items():
         np.save(folder / f"{name}.npy", events)
+    return folder
+
+
+def toy_data(n: int = 9000, n_signal: int = 60, seed: int = 0) -> np.ndarray:
+    """Events [n, 6] of sideband and signal region in any order, each with a mass of its own."""
+    rng = np.random.default_rng(seed)
+    events = np.concatenate([toy_background(n - n_signal, rng), toy_signal(n_signal, rng)])
+    events[:, 0] = np.clip(events[:, 0], None, 8.0)
+    _, first = np.unique(1000 * events[:, 0], return_index=True)
+    return events[rng.permutation(first)]
+
+
+def write_own(folder: Path, events: np.ndarray, *, labelled: bool = False, seed: int = 0) -> Path:
+    """What stage 1 makes of a table; the resonant variable is called m (GeV)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    events = events * np.array([1000, 1, 1, 1, 1, 1], dtype=np.float32)
+    if not labelled:
+        events[:, -1] = -1
+    window, rows = Window(1000 * SR[0], 1000 * SR[1], Column("m", "m", "GeV")), 2 * np.arange(len(events))
+    separation = separate_table(events[:, 0], events[:, -1], window, Fractions(0.5, 0.5, 0.0), np.random.default_rng(seed))
+    separated = SeparatedEvents(events, events, rows, separation, seed)
+    save_arrays(folder, dict(separated.files()) | separated.data())
+    features = tuple(Column(f"x{i}", f"x{i}") for i in range(1, 5))
+    Columns(window.resonant, features, signal_region=window.edges).save(folder)
     return folder
 
 
