@@ -156,7 +156,7 @@ def stage(options: Options) -> Stage:
         events, rng = found.array, make_rng(options.seed, "separation")
         separation = separate_table(events[:, 0], events[:, -1], window, fractions, rng)
         separated = SeparatedEvents(events, events, found.row, separation, options.seed)
-        rows = {path.as_posix(): n for path, n in zip(files, found.rows_of_tables, strict=True)}
+        rows = [{"file": path.name, "rows": n} for path, n in zip(files, found.rows_of_tables, strict=True)]
         results = {
             "rows_of_files": rows,
             "rows_selected": found.n_selected,

@@ -172,7 +172,9 @@ class ArraysOptions(DensityUseOptions, SplitOptions, ExtraSignalOptions, ModeOpt
 
         if self.k_folds is not None:
             return self
-        return replace(self, k_folds=0 if has_labels(self.data_dir) else USUAL_FOLDS)
+        mode = MODES.get(self.mode)
+        in_folds = mode.has_classifier and not mode.needs_labels and not has_labels(self.data_dir)
+        return replace(self, k_folds=USUAL_FOLDS if in_folds else 0)
 
 
 # Those of `ArraysOptions` that only some modes have a use for; they say so in `uses`.

@@ -50,7 +50,7 @@ def small_configs(flow_config: Path, classifier_config: Path) -> list[str]:
             "--cf_epochs", "4", "--cf_n_runs", "2", "--cf_n_samples", "4000"]  # fmt: skip
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def run() -> Callable[..., None]:
     """Run a script of the project in this process: run("run_all", "--resume", mode="CWoLa")."""
     from common.script import run_script

@@ -20,14 +20,15 @@ from pathlib import Path
 
 from toys import ROOT
 
-SCRIPTS = ("run_all", "run_data_preparation_LHCORD", "run_ANODE_training", "run_classifier_data_creation", "run_classifier_training",
-           "run_ANODE_evaluation")  # fmt: skip
+SCRIPTS = ("run_all", "run_data_preparation", "run_data_preparation_LHCORD", "run_ANODE_training", "run_classifier_data_creation",
+           "run_classifier_training", "run_ANODE_evaluation")  # fmt: skip
 LIBRARIES = (
     "torch",
     "torch._dynamo",
     "matplotlib.backends.backend_agg",
     "workflow.checks",
     "workflow.plan",
+    "events.preparation",
     "events.separation",
     "background.lacathode",
     "models.classifier",

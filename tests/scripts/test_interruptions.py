@@ -10,9 +10,10 @@ import zlib
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from processes import contents, server, start, wait_for
-from toys import ROOT
+from toys import ROOT, toy_data
 
 from workflow.records import read_records
 
@@ -20,16 +21,22 @@ SAMPLE = ROOT / "sample_data"
 TRAINED = "run_ANODE_training"
 STAGES = {
     "separation": "run_data_preparation_LHCORD",
+    "separation of a table": "run_data_preparation",
     "density estimator": TRAINED,
     "arrays": "run_classifier_data_creation",
     "latent arrays": "run_classifier_data_creation",
+    "arrays in folds": "run_classifier_data_creation",
     "classifiers": "run_classifier_training",
     "classifiers, weights not kept": "run_classifier_training",
     "classifiers in processes": "run_classifier_training",
     "boosted trees": "run_classifier_training",
+    "classifiers in folds": "run_classifier_training",
     "likelihood ratios": "run_ANODE_evaluation",
 }
 RECORDS = {
+    "separation of a table": "separation",
+    "arrays in folds": "classifier_arrays",
+    "classifiers in folds": "classifiers",
     "density estimator": "density_estimator my_ANODE_model",
     "arrays": "classifier_arrays",
     "latent arrays": "classifier_arrays",
@@ -38,7 +45,7 @@ RECORDS = {
     "boosted trees": "classifiers",
     "likelihood ratios": "likelihood_ratios",
 }
-N_KILLS = {"boosted trees": 4}  # of others 10
+N_KILLS = {"boosted trees": 4, "separation of a table": 4, "arrays in folds": 4, "classifiers in folds": 6}  # of others 10
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +62,8 @@ def workplace(tmp_path_factory, context):
         "num_blocks: 3\nnum_hidden: 16\nlr: 3.0e-3\nschedule: one_cycle\nnormalization: batch_norm\n"
     )
     (folder / "classifier.yml").write_text("layers: [16, 16]\nschedule: one_cycle\nscored_epochs: last\nn_scored_epochs: 2\n")
+    table = pd.DataFrame(toy_data(n_signal=100), columns=["m", "a", "b", "c", "d", "truth"])
+    table.to_csv(folder / "events.csv", index=False)
     for stage, script in STAGES.items():
         code, text = start(context, script, *flags(stage, folder)).end()
         assert code == 0, text
@@ -69,6 +78,11 @@ def flags(stage: str, folder: Path) -> list[object]:
     if stage == "separation":
         return ["--features_file", SAMPLE / "events.features.h5", "--extra_bkg_file", SAMPLE / "extra_inneronly.features.h5",
                 "--S_over_B", 0.03, "--outdir", folder / "data", *seed]  # fmt: skip
+    if stage == "separation of a table":
+        return ["--input", folder / "events.csv", "--resonant", "m", "--features", "a,b,c,d", "--SR_min", 3.3, "--SR_max", 3.7,
+                "--outdir", folder / "own", *seed]  # fmt: skip
+    if stage == "arrays in folds":
+        return ["--data_dir", folder / "own", "--savedir", folder / "folds", "--CWoLa", "--k_folds", 3, *seed]
     flow = ["--savedir", folder / "flow", *seed]
     if stage == "density estimator":
         return [*data, *flow, "--config_file", folder / "flow.yml", "--epochs", 4, "--batch_size", 512]
@@ -79,7 +93,8 @@ def flags(stage: str, folder: Path) -> list[object]:
         return [*data, "--savedir", folder / stage.replace(" ", "_"), *seed, "--ANODE_models", *models, *kind]
     if stage == "likelihood ratios":
         return [*data, *flow]
-    arrays = ["--data_dir", folder / "latent_arrays"] if stage == "classifiers" else ["--data_dir", folder / "arrays"]
+    places = {"classifiers": "latent_arrays", "classifiers in folds": "folds"}
+    arrays = ["--data_dir", folder / places.get(stage, "arrays")]
     if stage == "boosted trees":
         return [
             *arrays,
@@ -96,6 +111,7 @@ def flags(stage: str, folder: Path) -> list[object]:
         ]
     kept = [] if stage.endswith("not kept") else ["--save_model"]
     n_runs = 7 if stage.endswith("in processes") else 2
+    kept += ["--CWoLa"] if stage.endswith("in folds") else []
     return [*arrays, "--savedir", folder / f"scores_{stage.split()[-1]}", "--config_file", folder / "classifier.yml", "--epochs", 4,
             "--batch_size", 512, "--n_runs", n_runs, *seed, *kept]  # fmt: skip
 
@@ -107,7 +123,7 @@ def resume(script: str) -> list[str]:
 def output(stage: str, folder: Path) -> Path:
     """Where a stage writes."""
     argv = flags(stage, folder)
-    return Path(argv[argv.index("--outdir" if stage == "separation" else "--savedir") + 1])
+    return Path(argv[argv.index("--outdir" if stage.startswith("separation") else "--savedir") + 1])
 
 
 def without_output(stage: str, workplace: Path, target: Path) -> Path:

@@ -1,0 +1,120 @@
+"""Whole runs on events without labels, in folds; and on labelled events in folds."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from toys import toy_data, write_own
+
+from common.errors import InputError
+from evaluation.folds import load_scores
+from evaluation_utils import evaluate_run, sculpting_of_run
+
+EVENTS = 9000
+IN_FOLDS = ("--cf_use_class_weights", "--cf_k_folds", "3", "--mode", "CWoLa")
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory):
+    """Separated events without labels, with a strong signal."""
+    return write_own(tmp_path_factory.mktemp("own"), toy_data(EVENTS, 150))
+
+
+@pytest.fixture(scope="module")
+def truth(own):
+    """True labels by the row in the input."""
+    labels = np.full(2 * EVENTS, np.nan)
+    labels[np.load(own / "data_row.npy")] = toy_data(EVENTS, 150)[:, -1]
+    return labels
+
+
+@pytest.mark.parametrize("mode", ["CATHODE", "LaCATHODE", "CWoLa", "ANODE"])
+def test_events_without_labels_go_through(mode, own, truth, tmp_path, run, small_configs, caplog):
+    caplog.set_level("INFO")
+    run("run_all", *small_configs, "--cf_use_class_weights", data_dir=own, save_dir=tmp_path, mode=mode)
+    scores = load_scores(tmp_path / "scores.npy")
+    np.testing.assert_array_equal(scores["row"], np.load(own / "data_row.npy"))
+    np.testing.assert_array_equal(scores["m"], np.load(own / "data.npy")[:, 0])
+    inside = (scores["m"] > 3300) & (scores["m"] < 3700)
+    efficiency = scores["background_efficiency"]
+    assert np.isfinite(efficiency[inside]).mean() > 0.98
+    assert (np.isfinite(efficiency[~inside]).mean() > 0.5) == (mode != "ANODE")
+    assert set(scores["fold"]) == ({-1} if mode == "ANODE" else set(range(5)))
+    assert scores["score_of_runs"].shape == (len(scores), 1 if mode == "ANODE" else 2)
+    signal = truth[scores["row"]] == 1
+    assert np.nanmedian(efficiency[inside & signal]) < 0.1, "signal is found"
+    assert 0.3 < np.nanmedian(efficiency[inside & ~signal]) < 0.6
+    assert sum("the events have no labels, so that there is no ROC" in line for line in caplog.messages) == 1
+    found = json.loads((tmp_path / "STAGE.json").read_text())["evaluation"]["results"]
+    assert found["selected"][1]["found"] == int(np.sum(efficiency[inside] <= 0.01))
+    assert found["selected"][1]["expected"] == pytest.approx(0.01 * inside.sum())
+    assert found["selected"][1]["found"] > found["selected"][1]["expected"] + 5 * found["selected"][1]["error"]
+    assert "max_sic" not in found
+    assert (tmp_path / "selected.png").is_file()
+    assert not (tmp_path / "result_SIC.png").exists()
+    caplog.clear()
+    run("run_all", *small_configs, "--cf_use_class_weights", data_dir=own, save_dir=tmp_path, mode=mode)
+    assert sum(line.endswith(": up to date") for line in caplog.messages) >= 2
+
+
+@pytest.fixture(scope="module")
+def with_labels(tmp_path_factory, run, small_configs):
+    """A run in folds on the same events with labels; not to be changed."""
+    folder = tmp_path_factory.mktemp("labelled")
+    labelled = write_own(folder / "events", toy_data(EVENTS, 150), labelled=True)
+    run("run_all", *small_configs, *IN_FOLDS, data_dir=labelled, save_dir=folder / "results")
+    return folder
+
+
+def test_labels_do_not_change_a_score_and_give_a_sic(with_labels, own, tmp_path, run, small_configs):
+    results = with_labels / "results"
+    run("run_all", *small_configs, *IN_FOLDS, data_dir=own, save_dir=tmp_path)
+    assert (tmp_path / "scores.npy").read_bytes() == (results / "scores.npy").read_bytes()
+    assert (results / "result_SIC.png").is_file()
+    assert (results / "sculpting.json").is_file()
+    evaluation = evaluate_run(results, results)
+    assert evaluation.max_sic.value > 2
+    assert evaluation.n_signal > 100
+    assert len(sculpting_of_run(results, results)) >= 1
+    said = json.loads((results / "STAGE.json").read_text())["evaluation"]["results"]
+    assert said["max_sic"] == pytest.approx(evaluation.max_sic.value)
+
+
+def test_a_run_in_folds_is_not_skipped_into_one_with_others(with_labels, fails, small_configs):
+    flags = [*small_configs, "--mode", "CWoLa", "--cf_k_folds", 4, "--cf_skip_create"]
+    line = fails("run_all", *flags, data_dir=with_labels / "events", save_dir=with_labels / "results")
+    assert "--cf_k_folds was 3, is now 4" in line
+
+
+def test_scores_of_other_events_are_refused(with_labels, tmp_path):
+    results = shutil.copytree(with_labels / "results", tmp_path / "results")
+    events = np.load(results / "fold_1" / "X_test.npy")
+    np.save(results / "fold_1" / "X_test.npy", events[::-1])
+    with pytest.raises(InputError, match=r"scores of another fold_1/X_test\.npy"):
+        evaluate_run(results, results)
+
+
+def test_boosted_trees_in_folds(own, truth, tmp_path, run):
+    flags = ["--mode", "CWoLa", "--cf_model", "hgb", "--cf_n_runs", 1, "--cf_n_ensemble", 3, "--cf_k_folds", 3]
+    run("run_all", *flags, data_dir=own, save_dir=tmp_path)
+    scores = load_scores(tmp_path / "scores.npy")
+    signal = (truth[scores["row"]] == 1) & (scores["m"] > 3300) & (scores["m"] < 3700)
+    assert np.nanmedian(scores["background_efficiency"][signal]) < 0.1
+
+
+@pytest.mark.parametrize(("flags", "words"), [
+    (["--mode", "supervised"], "no labels, which the supervised mode needs"),
+    (["--mode", "idealized_AD"], "no labels, which the idealized_AD mode needs"),
+    (["--mode", "CWoLa", "--cf_k_folds", 2], "--cf_k_folds 2: must be 0 or at least 3"),
+    (["--mode", "CWoLa", "--cf_k_folds", 0], "holds no event in the signal region"),
+    (["--mode", "CWoLa", "--cf_SR_min", 3200], "--cf_SR_min 3200: the events in"),
+    (["--mode", "LaCATHODE", "--cf_n_latent_epochs", 2], "it needs --cf_n_latent_epochs 1"),
+    (["--mode", "CWoLa", "--cf_skip_train"], "scores.npy: no such file"),
+    (["--mode", "CWoLa", "--cf_skip_create"], "fold_0/X_train.npy: no such file"),
+])  # fmt: skip
+def test_what_cannot_be_is_one_line_in_the_first_seconds(flags, words, own, tmp_path, fails):
+    assert words in fails("run_all", *flags, data_dir=own, save_dir=tmp_path / "results")
+    assert not list(tmp_path.iterdir())
