@@ -16,7 +16,7 @@ from common.options import flags, make_parser
 FLOORS = {"common": 0, "models": 1, "events": 2, "background": 3, "evaluation": 3, "plots": 4, "workflow": 5,
           "sk_cathode": 5, "data_handler": 6, "evaluation_utils": 6}  # fmt: skip
 STAGES = ("run_ANODE_evaluation", "run_ANODE_training", "run_classifier_data_creation", "run_classifier_training",
-          "run_data_preparation_LHCORD")  # fmt: skip
+          "run_data_preparation", "run_data_preparation_LHCORD")  # fmt: skip
 CHAINS = ("run_all",)
 FLOORS |= dict.fromkeys(STAGES, 7) | dict.fromkeys(CHAINS, 8)
 SOURCES = [
