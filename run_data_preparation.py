@@ -43,7 +43,9 @@ def check_test_share(value: float) -> str | None:
 def check_units(values: tuple[str, ...]) -> str | None:
     """What is wrong with units."""
     wrong = [value for value in values if not all(part.strip() for part in value.partition("="))]
-    return f"{wrong[0]!r} must be COLUMN=UNIT" if wrong else None
+    names = [value.partition("=")[0] for value in values]
+    twice = [name for number, name in enumerate(names) if name in names[:number]]
+    return f"{wrong[0]!r} must be COLUMN=UNIT" if wrong else f"{twice[0]} has two units" if twice else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,16 +144,22 @@ def stage(options: Options) -> Stage:
     selection = None if options.selection is None else Selection(options.selection)
     wanted = Wanted(options.resonant, options.feature_names, options.label, options.unweight, selection)
 
-    def work(folder: Path) -> dict[str, Any]:
+    def inputs() -> list[Path]:
         files = found_files(options.input)
+        if inside := [path for path in files if path.resolve().parent == options.outdir.resolve()]:
+            raise InputError(f"{inside[0]}: {options.flag('outdir')} must be another folder than that of the input")
+        return files
+
+    def work(folder: Path) -> dict[str, Any]:
+        files = inputs()
         tables = [open_table(path, options.tree, names_in(options.columns or "")) for path in files]
         found = read_tables(tables, wanted, make_rng(options.seed, "unweighting"))
         every = (columns.resonant, *columns.features)
         described = [ColumnSummary.of(column, found.array[:, i], is_feature=i > 0) for i, column in enumerate(every)]
         for line in summary_table([summary for summary in described if summary is not None]):
             logger.info("%s", line)
-        found = found.finite([column.name for column in every])
-        found.smeared([columns.names.index(name) for name in options.dequantize], options.seed)
+        found = found.finite([*(column.name for column in every), options.label or "label"])
+        found.smear(columns.names, options.dequantize, options.seed)
         fractions = Fractions(options.SB_train_fraction, options.SR_train_fraction, options.test_fraction)
         events, rng = found.array, make_rng(options.seed, "separation")
         separation = separate_table(events[:, 0], events[:, -1], window, fractions, rng)
@@ -164,7 +172,7 @@ def stage(options: Options) -> Stage:
         }
         return results | write_separated(separated, columns, window, folder)
 
-    return Stage("separation", options.outdir, options, lambda: found_files(options.input), patterns(SEPARATED_FILES), work)
+    return Stage("separation", options.outdir, options, inputs, patterns(SEPARATED_FILES), work)
 
 
 def _columns(options: Options) -> Columns:

@@ -55,7 +55,9 @@ class RegionOptions(Options):
         return Window(*self._in_order(*(edge if value is None else value for value, edge in given)))
 
     def _in_order(self, low: float, high: float) -> tuple[float, float]:
-        if not 0 <= low < high:
+        if low < 0:
+            raise InputError(f"{self.flag('SR_min')} {low:g} must be 0 or above")
+        if low >= high:
             raise InputError(f"{self.flag('SR_min')} {low:g} must be below {self.flag('SR_max')} {high:g}")
         return low, high
 

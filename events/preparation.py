@@ -111,7 +111,8 @@ class TableEvents:
                 raise InputError(f"the column {name!r} holds no number at all, only NaN or infinity")
             if n_bad > MAX_NAN_SHARE * n:
                 text = f"{n_bad} of {n} values of the column {name!r} are NaN or infinite, more than {100 * MAX_NAN_SHARE:g} %"
-                raise InputError(f'{text}: leave it out, or select the others with --selection "{name} == {name}"')
+                others = f', or select the others with --selection "abs({name}) < 1e38"' if name.isidentifier() else ""
+                raise InputError(f"{text}: leave it out{others}")
         if not are_labels(self.array[keep, -1]):
             raise InputError(f"the label must be 1 (signal) or 0 (background), or {UNKNOWN} (unknown) throughout")
         if keep.all():
@@ -122,10 +123,18 @@ class TableEvents:
         logger.warning("dropped %d of %d rows with NaN or infinity: they are not in data.npy", n_bad, n)
         return TableEvents(self.array[keep], self.row[keep], self.rows_of_tables, self.n_selected)
 
-    def smeared(self, columns: Sequence[int], seed: int) -> None:
-        """Smear discrete features, in place, by their own spacing."""
-        for column in columns:
+    def smear(self, names: Sequence[str], discrete: Sequence[str], seed: int) -> None:
+        """Smear the discrete ones among the features of these names, in place, by their own spacing.
+
+        Raises
+        ------
+        InputError
+            If one is constant.
+        """
+        for column in dict.fromkeys(names.index(name) for name in discrete):
             values = self.array[:, [1 + column]]
+            if (values == values[0]).all():
+                raise InputError(f"the feature {names[column]!r} is constant, it has no spacing to be smeared by")
             dequantizer = Dequantizer(columns=[0], random_state=make_seed(seed, f"dequantizing column {column}"))
             self.array[:, 1 + column] = dequantizer.fit(values).transform(values)[:, 0]
 

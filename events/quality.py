@@ -120,7 +120,7 @@ class ColumnSummary:
             return None
         distinct, counts = np.unique(finite, return_counts=True)
         ends, most = counts[0] + (counts[-1] if len(counts) > 1 else 0), int(np.argmax(counts))
-        shares = 1 - len(finite) / len(values), float(ends / len(finite)), float(counts[most] / len(finite))
+        shares = (len(values) - len(finite)) / len(values), float(ends / len(finite)), float(counts[most] / len(finite))
         low, high, commonest = (float(distinct[i]) for i in (0, -1, most))
         remark = spike(finite) if is_feature else ""
         return cls(column.name, column.unit, low, high, shares[0], shares[1], commonest, shares[2], remark)

@@ -11,6 +11,7 @@ import numexpr
 import numpy as np
 
 from common.errors import InputError
+from common.files import first_line
 
 LONGEST, MOST_NODES, DEEPEST = 2000, 300, 40
 ARITHMETIC = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/"}
@@ -68,6 +69,12 @@ class Selection:
         if not self._names:
             raise self._refused("no column in it")
         self.columns = tuple(self._names)
+        try:
+            kept = self(dict.fromkeys(self.columns, np.ones(1)))
+        except Exception as error:  # numexpr computes what holds no column at once, with Python's numbers
+            raise self._refused(f"cannot be computed ({first_line(error)})") from error
+        if kept.dtype != bool:
+            raise self._refused("a comparison without a column in it")
 
     def __call__(self, table: Mapping[str, np.ndarray]) -> np.ndarray:
         """Which rows [n] are kept, of columns [n]."""

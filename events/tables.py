@@ -28,15 +28,16 @@ def found_files(patterns: Sequence[str]) -> list[Path]:
     InputError
         If a name or pattern fits no file.
     """
-    files: dict[Path, None] = {}
+    files: dict[Path, Path] = {}
     for pattern in patterns:
         found = sorted(path for path in map(Path, glob.glob(str(pattern))) if path.is_file())
         if not found and Path(pattern).is_file():  # its name may look like a pattern
             found = [Path(pattern)]
         if not found:
             raise InputError(f"{pattern}: no such file")
-        files.update(dict.fromkeys(found))
-    return list(files)
+        for path in found:
+            files.setdefault(path.resolve(), path)  # two names of one file
+    return list(files.values())
 
 
 def open_table(path: Path, tree: str | None = None, columns: Sequence[str] = ()) -> Table:
@@ -190,9 +191,11 @@ class Csv(Table):
     def _chunks(self, wanted: list[str]) -> Iterator[Mapping[str, np.ndarray]]:
         import pandas as pd
 
-        with pd.read_csv(self.path, usecols=wanted, chunksize=CHUNK, skipinitialspace=True, low_memory=False) as parts:
+        settings = {"skipinitialspace": True, "low_memory": False, "index_col": False}  # a comma at the end makes no index
+        with pd.read_csv(self.path, usecols=wanted, chunksize=CHUNK, **settings) as parts:
             for part in parts:
-                yield {name: part[name].to_numpy() for name in wanted}
+                if len(part):
+                    yield {name: part[name].to_numpy() for name in wanted}
 
 
 class Numpy(Table):
@@ -204,6 +207,8 @@ class Numpy(Table):
         shape = array_shape(self.path)
         if not columns:
             raise InputError(f"{self.path}: --columns must say what its columns are")
+        if len(set(columns)) < len(columns):
+            raise InputError(f"{self.path}: --columns must give every column a name of its own")
         if len(shape) != 2 or shape[1] != len(columns):
             raise InputError(f"{self.path}: an array of shape {shape}, but --columns names {len(columns)} columns")
         self.names = list(columns)

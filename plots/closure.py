@@ -22,7 +22,7 @@ def closure_pulls(closures: Sequence[Closure], labels: Sequence[str]) -> Figure:
     for closure, row in zip(closures, panels, strict=True):
         low, high, resonant = closure.window.low, closure.window.high, closure.window.resonant
         area = f"two-sample AUC {closure.auc:.4f} ± {closure.auc_error:.4f}"
-        window = resonant.quantity(f"{low:.3g} < {drawable([resonant.label])[0]} < {high:.3g}")
+        window = drawable([resonant.quantity(f"{low:.3g} < {resonant.label} < {high:.3g}")])[0]
         row[0].set_title(f"{window}: {closure.n_events} events, {area}", loc="left", fontsize="small")
         for axes, edges, pulls, chi2 in zip(row, closure.bins, closure.pulls, closure.chi2_per_ndf, strict=True):
             axes.axhspan(-1, 1, color="grey", alpha=0.25, lw=0)

@@ -31,6 +31,6 @@ def sculpting(results: Sequence[Sculpting], label: str = "", resonant: Column = 
     lower.axhline(1, color="black", lw=1)
     lower.set(xlabel=drawable([resonant.axis])[0], ylabel="after / before", ylim=(0, 1.1 * highest), xlim=finest.edges[[0, -1]])
     density = f"probability density (1/{resonant.unit})" if resonant.unit else "probability density"
-    upper.set(ylabel=density, yscale="log", title=label)
+    upper.set(ylabel=drawable([density])[0], yscale="log", title=label)
     upper.legend(fontsize="small")
     return figure

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from events.columns import Column
 from events.window import Window
 from plots.style import drawable
 
@@ -35,10 +37,14 @@ def mass_spectrum(m: np.ndarray, window: Window) -> Figure:
     axes.axvspan(*window.edges, color="tab:red", alpha=0.25, lw=0, label="signal region (SR)")
     for start, stop, name in ((edges[0], window.low, "sideband (SB)"), (window.high, edges[-1], None)):
         axes.axvspan(start, stop, color="tab:blue", alpha=0.12, lw=0, label=name)
-    (label,), width = drawable([resonant.axis]), resonant.quantity(f"{edges[1] - edges[0]:.3g}")
-    axes.set(xlabel=label, ylabel=f"events / {width}", yscale="log", xlim=(edges[0], edges[-1]))
+    _label_spectrum(axes, edges, resonant)
     axes.legend()
     return figure
+
+
+def _label_spectrum(axes: Axes, edges: np.ndarray, resonant: Column) -> None:
+    labels = drawable([resonant.axis, f"events / {resonant.quantity(f'{edges[1] - edges[0]:.3g}')}"])
+    axes.set(xlabel=labels[0], ylabel=labels[1], yscale="log", xlim=(edges[0], edges[-1]))
 
 
 def selected_spectra(m: np.ndarray, efficiency: np.ndarray, window: Window, cuts: Sequence[float]) -> Figure:
@@ -53,8 +59,7 @@ def selected_spectra(m: np.ndarray, efficiency: np.ndarray, window: Window, cuts
         name = rf"$\epsilon_B \leq {cut:g}$: {len(chosen)} events"
         axes.errorbar(centres[shown], counts[shown], np.sqrt(counts[shown]), fmt=".", ms=4, lw=1, color=f"C{number}", label=name)
     axes.axvspan(*window.edges, color="tab:red", alpha=0.15, lw=0, label="signal region (SR)")
-    (label,), width = drawable([resonant.axis]), resonant.quantity(f"{edges[1] - edges[0]:.3g}")
-    axes.set(xlabel=label, ylabel=f"events / {width}", yscale="log", xlim=(edges[0], edges[-1]))
+    _label_spectrum(axes, edges, resonant)
     axes.legend(fontsize="small")
     return figure
 

@@ -146,7 +146,7 @@ def test_commands_run(page, workplace, run, monkeypatch):
         script = Path(argv[0]).stem
         if argv[0] == "-c":
             exec(compile(argv[1], str(page), "exec"), {})
-        elif script in SMALL or script == "run_data_preparation_LHCORD":
+        elif script in SMALL or script in ("run_data_preparation", "run_data_preparation_LHCORD"):
             run(script, *argv[1:], *smaller(script, argv))
             if script == "run_data_preparation_LHCORD":  # the next command is quicker with fewer events
                 parsed = vars(make_parser("", Options).parse_args(argv[1:]))
