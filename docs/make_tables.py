@@ -29,6 +29,7 @@ from background.registry import MODES  # noqa: E402
 from common.contract import OutputFile  # noqa: E402
 from common.options import Flag, flags  # noqa: E402
 from evaluation.closure import CLOSURE_FILES  # noqa: E402
+from evaluation.folds import SCORES_FILE  # noqa: E402
 from evaluation.scores import ANODE_FILES, EVALUATION_FILES, SCORE_FILES  # noqa: E402
 from events.features import FEATURES, SETS  # noqa: E402
 from events.separation import SEPARATED_FILES  # noqa: E402
@@ -41,7 +42,7 @@ FILES = {
     "1": SEPARATED_FILES,
     "2": (*DENSITY_FILES, *CLOSURE_FILES),
     "3": ARRAY_FILES,
-    "4": SCORE_FILES,
+    "4": (*SCORE_FILES, SCORES_FILE),
     "A": [
         OutputFile("X_test.npy, y_test.npy, X_extrasig.npy ...", "as of stage 3, with features that are not preprocessed"),
         OutputFile(

@@ -135,7 +135,7 @@ def selected_by_cuts(efficiency: np.ndarray, n_held_out: int, cuts: Sequence[flo
     --------
     >>> [cut] = selected_by_cuts(np.array([0.05, 0.5, 0.9, np.nan]), 1000, [0.1])
     >>> round(cut.expected, 2), round(cut.error, 2), cut.found
-    (0.4, 0.63, 1)
+    (0.4, 0.6, 1)
     """
     results = []
     for cut in cuts:

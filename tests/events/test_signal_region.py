@@ -51,7 +51,7 @@ def test_where_the_folder_says_nothing_flags_decide(toy_dir):
 
 @pytest.mark.parametrize(("low", "high"), [(3.7, None), (None, 3.3), (3.5, 3.4), (-1.0, None)])
 def test_edges_out_of_order_are_refused(low, high):
-    with pytest.raises(InputError, match="must be (below|0 or above)"):
+    with pytest.raises(InputError, match=r"must be (below|0 or above)"):
         _ = RegionOptions(SR_min=low, SR_max=high).window
 
 

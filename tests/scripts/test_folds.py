@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 from toys import toy_data, write_own
 
+from background.arrays import ARRAY_FILES
+from common.contract import patterns
 from common.errors import InputError
-from evaluation.folds import load_scores
+from evaluation.folds import SCORES_FILE, load_scores
+from evaluation.scores import SCORE_FILES
 from evaluation_utils import evaluate_run, sculpting_of_run
 
 EVENTS = 9000
@@ -53,6 +56,9 @@ def test_events_without_labels_go_through(mode, own, truth, tmp_path, run, small
     assert found["selected"][1]["expected"] == pytest.approx(0.01 * inside.sum())
     assert found["selected"][1]["found"] > found["selected"][1]["expected"] + 5 * found["selected"][1]["error"]
     assert "max_sic" not in found
+    known = [pattern for files in (ARRAY_FILES, SCORE_FILES, (SCORES_FILE,)) for pattern in patterns(files)]
+    written = [path for path in tmp_path.glob("fold_*/*")] + [tmp_path / "scores.npy"]
+    assert all(any(path.match(pattern) for pattern in known) for path in written)
     assert (tmp_path / "selected.png").is_file()
     assert not (tmp_path / "result_SIC.png").exists()
     caplog.clear()
