@@ -7,12 +7,12 @@ import shutil
 
 import numpy as np
 import pytest
-from toys import toy_data, write_own
+from toys import toy_background, toy_data, write_own
 
 from background.arrays import ARRAY_FILES
 from common.contract import patterns
 from common.errors import InputError
-from evaluation.folds import SCORES_FILE, load_scores
+from evaluation.folds import SCORES_FILE, load_scores, selected_by_cuts
 from evaluation.scores import SCORE_FILES
 from evaluation_utils import evaluate_run, sculpting_of_run
 
@@ -101,6 +101,24 @@ def test_scores_of_other_events_are_refused(with_labels, tmp_path):
     np.save(results / "fold_1" / "X_test.npy", events[::-1])
     with pytest.raises(InputError, match=r"scores of another fold_1/X_test\.npy"):
         evaluate_run(results, results)
+
+
+def test_a_cut_selects_as_much_background_as_it_says_in_every_fold(tmp_path, run, small_configs):
+    """Without signal, and with samples of the background's own law."""
+    rng = np.random.default_rng(7)
+    own = write_own(tmp_path / "own", toy_data(20_000, 0))
+    m = np.load(own / "data.npy")[:, 0]
+    masses = rng.choice(m[(m > 3300) & (m < 3700)], 15_000)
+    samples = toy_background(len(masses), rng, masses / 1000)[:, :-1]
+    samples[:, 0] = masses
+    np.save(tmp_path / "samples.npy", samples)
+    flags = ["--cf_external_samples", tmp_path / "samples.npy", "--cf_oversampling", "--cf_use_class_weights", "--cf_k_folds", 3]
+    run("run_all", *small_configs, *flags, data_dir=own, save_dir=tmp_path / "out", mode="CATHODE")
+    scores = load_scores(tmp_path / "out" / "scores.npy")
+    inside = (scores["m"] > 3300) & (scores["m"] < 3700)
+    for fold in range(3):
+        for cut in selected_by_cuts(scores["background_efficiency"][inside & (scores["fold"] == fold)], 5000):
+            assert abs(cut.found - cut.expected) < 3.5 * cut.error, (fold, cut)
 
 
 def test_boosted_trees_in_folds(own, truth, tmp_path, run):
