@@ -112,21 +112,20 @@ def _score_all_data(
 
     from background.anode import held_out_background, scored_log_ratio
     from common.files import save_array
-    from evaluation.folds import FILE, NO_FOLD, fill_in, score_records
+    from evaluation.folds import FILE, NO_FOLD, fill_in, unscored
 
     data, row = source.all_data()
     inside = np.flatnonzero(source.window.contains(data.m))
     held_out = held_out_background(outer, data.m[inside], source.window, source.rng("held-out background"))
     sets = (data[inside], held_out)
     ratios = [scored_log_ratio(inner, outer, events, fiducial_cut=options.fiducial_cut)[None] for events in sets]
-    scores = score_records({"row": row, "m": data.m, "fold": NO_FOLD}, len(row), n_runs=1)
+    scores = unscored({"row": row, "m": data.m, "fold": NO_FOLD}, len(row), n_runs=1)
     fill_in(scores, inside, *ratios)
     save_array(folder / FILE, scores)
     save_array(folder / "preds_matris_held_out.npy", ratios[1][:, None])
     n_outside = int(np.isnan(ratios[0]).sum())
-    logger.info(
-        "the events have no labels: all %d in the signal region are scored, from which the SR flow has learned", len(inside)
-    )
+    text = "the SR flow has learned from the %d events that it scores: cuts find more than is expected, also without signal"
+    logger.warning(text, len(inside))
     logger.info("%d of them lie outside the training range: no cut selects them", n_outside)
     return {"events": len(row), "scored": len(inside), "outside_the_range": n_outside}
 

@@ -93,7 +93,7 @@ def main(options: Options) -> None:
         do_steps(steps, force=options.force, resume=options.resume)
         of_steps = [(step.stage.name, text) for step in steps for text in warnings_of(step.stage.folder, step.stage.name)]
         for name, text in (*of_events, *of_steps):
-            logger.warning("once more, of %s: %s", name, text)
+            logger.warning("once more, from %s: %s", name, text)
         perform(evaluation_stage(save_dir, options.arrays.mode), resume=False)
 
 
@@ -160,7 +160,7 @@ def check(options: Options) -> None:
     """
     from background.registry import MODES
     from models.arrays import pick_device
-    from workflow.checks import check_events, check_there
+    from workflow.checks import check_events, check_there, scores_all_data
 
     pick_device(options.device)
     mode, arrays = MODES.get(options.arrays.mode), options.arrays.with_folds()
@@ -175,7 +175,8 @@ def check(options: Options) -> None:
         text = "no closure test, which %s asks for: this run trains no density estimator"
         logger.warning(text, options.density.flag("closure"))
     if options.cf_skip_train:
-        check_there(arrays.savedir, ("scores",) if arrays.k_folds else ("X_test", "preds_matris"))
+        of_all = scores_all_data(mode, arrays) or (arrays.savedir / "scores.npy").is_file()  # the events may be gone
+        check_there(arrays.savedir, ("scores",) if of_all else ("X_test", "preds_matris"))
     elif options.cf_skip_create and mode.has_classifier:
         first = "fold_0/" if arrays.k_folds else ""
         check_there(arrays.savedir, [f"{first}{name}" for name in ("X_train", "X_validation", "X_test")])

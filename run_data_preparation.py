@@ -45,7 +45,7 @@ def check_units(values: tuple[str, ...]) -> str | None:
     wrong = [value for value in values if not all(part.strip() for part in value.partition("="))]
     names = [value.partition("=")[0] for value in values]
     twice = [name for number, name in enumerate(names) if name in names[:number]]
-    return f"{wrong[0]!r} must be COLUMN=UNIT" if wrong else f"{twice[0]} has two units" if twice else None
+    return f"{wrong[0]} must be COLUMN=UNIT" if wrong else f"{twice[0]} has two units" if twice else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,8 +82,8 @@ class Options(RegionOptions, StageOptions):
     )
     label: str | None = option(
         None,
-        "column of the label, 1 signal and 0 background, by which results are judged; it is not learned from",
-        default_text="none: nobody knows",
+        "column of the label, 1 signal and 0 background, for the evaluation; only idealized_AD and supervised learn from it",
+        default_text="none: unknown",
         metavar="COLUMN",
     )
     unweight: str | None = option(
@@ -155,11 +155,15 @@ def stage(options: Options) -> Stage:
         tables = [open_table(path, options.tree, names_in(options.columns or "")) for path in files]
         found = read_tables(tables, wanted, make_rng(options.seed, "unweighting"))
         every = (columns.resonant, *columns.features)
-        described = [ColumnSummary.of(column, found.array[:, i], is_feature=i > 0) for i, column in enumerate(every)]
+        dense = (False, *(name not in options.dequantize for name in columns.names))
+        described = [ColumnSummary.of(column, found.array[:, i], is_feature=dense[i]) for i, column in enumerate(every)]
         for line in summary_table([summary for summary in described if summary is not None]):
             logger.info("%s", line)
+        for summary in filter(None, described):
+            if summary.remark:
+                logger.warning("the feature %s cannot be described by a density: %s", summary.name, summary.remark)
         found = found.finite([*(column.name for column in every), options.label or "label"])
-        found.smear(columns.names, options.dequantize, options.seed)
+        found.smear(columns.names, options.dequantize, window, options.seed)
         fractions = Fractions(options.SB_train_fraction, options.SR_train_fraction, options.test_fraction)
         events, rng = found.array, make_rng(options.seed, "separation")
         separation = separate_table(events[:, 0], events[:, -1], window, fractions, rng)

@@ -18,6 +18,8 @@ from events.window import Window
 
 logger = logging.getLogger(__name__)
 
+FEWEST_IN_STRIP = 10  # events of a fold, which say what a cut selects
+
 
 class CWoLa(ClassifierMode):
     """SR data against the strips, each of which counts as half of the background."""
@@ -52,8 +54,11 @@ class CWoLa(ClassifierMode):
     def folded_background(
         self, source: EventSource, options: ArraysOptions, data: Events, fold: np.ndarray
     ) -> tuple[Background, np.ndarray]:
-        strips = np.logical_or(*source.in_strips(data.m))
-        return Background(data[strips]), fold[strips]
+        lower, upper = source.in_strips(data.m)
+        counts = [np.bincount(fold[strip], minlength=options.k_folds).min() for strip in (lower, upper)]
+        if min(counts) < FEWEST_IN_STRIP:
+            raise InputError(f"a strip next to the signal region has only {min(counts)} events in one of {options.k_folds} folds")
+        return Background(data[lower | upper]), fold[lower | upper]
 
     def weights(self, events: Events, target: np.ndarray, options: LearningOptions) -> np.ndarray:
         center = self._center(events.m[target == 1], options)

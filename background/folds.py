@@ -15,12 +15,12 @@ from background.arrays import Background, ClassifierArrays, fold_numbers
 from background.mode import ClassifierMode
 from background.options import ArraysOptions
 from common.errors import InputError
+from events.records import FOLDED
 from events.regions import EventSource
 from events.view import DATA, SAMPLE, Events
 
 logger = logging.getLogger(__name__)
 
-RECORD = [("row", "<i8"), ("m", "<f4"), ("fold", "<i4")]
 FEWEST_EVENTS = 10  # of data and of background, to train and to validate on
 
 
@@ -47,7 +47,7 @@ class FoldedEvents:
         self.mode, self.source, self.options, self.n_folds = mode, source, options, options.k_folds
         self._data, row = source.all_data()
         fold = fold_numbers(len(row), self.n_folds, source.rng("folds"))
-        self.record = np.empty(len(row), dtype=RECORD)
+        self.record = np.empty(len(row), dtype=FOLDED)
         self.record["row"], self.record["m"], self.record["fold"] = row, self._data.m, fold
         self._in_sr = source.window.contains(self._data.m)
         logger.info("%d events in %d folds, %d of them in the signal region", len(row), self.n_folds, self._in_sr.sum())
@@ -58,23 +58,27 @@ class FoldedEvents:
         background, fold_of_background = self.mode.folded_background(self.source, self.options, self._data, fold)
         events, columns = self._seen(background), background.columns or self.source.columns
         usable = self._in_sr & np.isfinite(events.x).all(axis=1)
-        for scored in range(self.n_folds):
-            validates = (scored + 1) % self.n_folds
-            rng, parts = self.source.rng(f"mixing fold {scored}"), []
-            for chosen, chosen_background in (
-                ((of != scored) & (of != validates) for of in (fold, fold_of_background)),
-                (of == validates for of in (fold, fold_of_background)),
-            ):
-                rows, others = np.flatnonzero(usable & chosen), rng.permutation(np.flatnonzero(chosen_background))
-                others = others if self.mode.use_all(self.options) else others[: len(rows)]
-                if min(len(rows), len(others)) < FEWEST_EVENTS:
-                    raise InputError(
-                        f"{len(rows)} data and {len(others)} background events are too few for one of {self.n_folds} folds"
-                    )
-                mixed = Events.joined(self._data_from(events[rows]), self._background_from(background.events[others]))
-                parts.append(mixed[rng.permutation(len(mixed))])
-            tested, held_out = events[fold == scored], background.events[fold_of_background == scored]
-            yield ClassifierArrays(*parts, self._data_from(tested), None, None, columns, self._background_from(held_out))
+
+        def mixed(data_folds: set[int], rng: np.random.Generator) -> Events:
+            """Data of the signal region and background of some folds."""
+            chosen = [np.isin(of, list(data_folds)) for of in (fold, fold_of_background)]
+            data_rows, background_rows = np.flatnonzero(usable & chosen[0]), rng.permutation(np.flatnonzero(chosen[1]))
+            if not self.mode.use_all(self.options):
+                background_rows = background_rows[: len(data_rows)]
+            if min(len(data_rows), len(background_rows)) < FEWEST_EVENTS:
+                counts = f"{len(data_rows)} data and {len(background_rows)} background events"
+                raise InputError(f"{counts} are too few for one of {self.n_folds} folds")
+            both = Events.joined(self._data_from(events[data_rows]), self._background_from(background.events[background_rows]))
+            return both[rng.permutation(len(both))]
+
+        for tested in range(self.n_folds):
+            validates, rng = (tested + 1) % self.n_folds, self.source.rng(f"mixing fold {tested}")
+            training = mixed(set(range(self.n_folds)) - {tested, validates}, rng)
+            validation = mixed({validates}, rng)
+            test, held_out = events[fold == tested], background.events[fold_of_background == tested]
+            yield ClassifierArrays(
+                training, validation, self._data_from(test), None, None, columns, self._background_from(held_out)
+            )
 
     def _seen(self, background: Background) -> Events:
         """All data as they are compared with the background."""

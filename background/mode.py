@@ -135,9 +135,7 @@ class ClassifierMode(Mode):
     def check_options(self, options: ArraysOptions) -> None:
         super().check_options(options)
         if options.k_folds and self.needs_labels:
-            raise InputError(
-                f"{options.flag('k_folds')}: the {self.name} mode has no folds, it is no search but a limit for others"
-            )
+            raise InputError(f"{options.flag('k_folds')}: the {self.name} mode has no folds: it is an upper limit, not a search")
 
     def files(self, options: ArraysOptions) -> list[Sequence[str]]:
         """Groups of files of separated events that it reads."""

@@ -170,7 +170,7 @@ class ArraysOptions(DensityUseOptions, SplitOptions, ExtraSignalOptions, ModeOpt
         """The same options with the number of folds written down, which depends on the events."""
         from events.regions import has_labels
 
-        if self.k_folds is not None:
+        if self.k_folds is not None or not Path(self.data_dir).is_dir():
             return self
         mode = MODES.get(self.mode)
         in_folds = mode.has_classifier and not mode.needs_labels and not has_labels(self.data_dir)

@@ -24,7 +24,8 @@ from tables import FLAGS, IN_GEV, write_table
 
 from common.files import array_shape
 from evaluation.errors import figures_of_merit
-from evaluation.folds import EFFICIENCIES, load_scores
+from evaluation.folds import EFFICIENCIES, selected_by_cuts
+from events.records import load_scores
 
 SR = (3300.0, 3700.0)
 SIZE = ("--cf_n_samples", 400_000, "--cf_realistic_conditional", "--cf_oversampling", "--cf_no_logit", "--cf_save_model")
@@ -78,9 +79,8 @@ def judged(scores: np.ndarray, label_of_row: np.ndarray, n_held_out: list[int]) 
         rows = []
         for fold, n in enumerate(n_held_out):
             mine = efficiency[background & (scores["fold"] == fold)]
-            expected = cut * len(mine)
-            error = np.sqrt(expected * (1 - cut) + expected**2 * (1 - cut) / (cut * n))
-            rows.append([int((mine <= cut).sum()), float(expected), float(error)])
+            [found] = selected_by_cuts(mine, np.zeros(len(mine)), [n], [cut])
+            rows.append([found.found, found.expected, found.error])
         pulls = [(found - expected) / error for found, expected, error in rows]
         folds[f"{cut:g}"] = {"found_expected_error": rows, "chi2": float(np.sum(np.square(pulls))),
                              "ratio": sum(row[0] for row in rows) / sum(row[1] for row in rows)}  # fmt: skip

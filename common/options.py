@@ -198,10 +198,11 @@ class Flag:
         kind, many = _plain(self.kind)
         metavar = metadata["metavar"] or {int: "N", float: "X", Path: "PATH", str: "NAME"}[kind]
         settings = {"choices": metadata["choices"]} if metadata["choices"] else {"metavar": metavar}
-        if many:
-            settings["nargs"] = "+"
         required = self.field.default is MISSING
         default = None if required else self.field.default
+        if many:
+            settings |= {"nargs": "+", "action": "extend"}
+            default = None if required else list(default)
         if not metadata["switches"] or self.is_chained:
             parser.add_argument(f"--{self.name}", type=kind, default=default, required=required, help=help, **settings)
             return

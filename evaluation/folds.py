@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,16 +15,18 @@ from common.errors import InputError
 from common.files import array_shape, load_array
 from evaluation.scores import BELOW_ALL
 from evaluation.sculpting import RunSculpting, background_sculpting
+from events.records import FOLDED, load_scores, scored
 from events.view import UNKNOWN
 from events.window import Window, stored_window
 
 EFFICIENCIES = (0.1, 0.01, 0.001)
-NO_FOLD = -1  # of an event that no trained classifier could have seen: ANODE has none
+FEWEST_PASSING = 5  # held-out events of a fold, for an expectation that means something
+NO_FOLD = -1  # in the ANODE mode, whose flows have seen all events
 FILE = "scores.npy"
 SCORES_FILE = OutputFile(
     FILE,
     "with folds, and of events without labels: a record for every event of data.npy of row (in the input), m, fold, score, "
-    "background_efficiency, score_of_runs; NaN where an event is outside the feature range and never selected",
+    "background_efficiency, score_of_runs; NaN where there is no score (outside the feature range; ANODE's sideband): never selected",
     "[n]",
 )
 
@@ -33,7 +36,7 @@ def background_efficiency(scores: np.ndarray, held_out: np.ndarray, weights: np.
 
     It is (k + 1) / (N + 1) for k of N held-out background events, so that background that is distributed as these has an efficiency of at
     most ε with a probability of at most ε, and of just that at the multiples of 1 / (N + 1) (conformal p-value, arXiv:1604.04173,
-    section 2).
+    section 2). With weights w, k is the sum of those above and N of all, and the largest weight takes the place of 1.
 
     Parameters
     ----------
@@ -48,18 +51,19 @@ def background_efficiency(scores: np.ndarray, held_out: np.ndarray, weights: np.
     >>> background_efficiency(np.array([0.9, 0.5, np.nan]), np.array([0.1, 0.2, 0.6, np.nan]))
     array([0.2, 0.4, nan])
     """
-    weights = np.ones(len(held_out)) if weights is None else weights / np.mean(weights)
+    weights = np.ones(len(held_out)) if weights is None else np.asarray(weights, dtype=np.float64)
     order = np.argsort(np.where(np.isfinite(held_out), held_out, -np.inf))
     ordered = np.where(np.isfinite(held_out), held_out, -np.inf)[order]
-    above = np.append(np.cumsum(weights[order][::-1])[::-1], 0.0)[np.searchsorted(ordered, scores)]
-    return np.where(np.isfinite(scores), (above + 1) / (len(held_out) + 1), np.nan)
+    above = np.append(np.cumsum(weights[order][::-1])[::-1], 0.0)  # every held-out event, or the next one
+    largest = weights.max()
+    efficiency = (above[np.searchsorted(ordered, scores)] + largest) / (above[0] + largest)
+    return np.where(np.isfinite(scores), efficiency, np.nan)
 
 
-def score_records(known: np.ndarray | Mapping[str, Any], n: int, n_runs: int) -> np.ndarray:
-    """Records [n] of scores.npy for events whose row, m and fold are known, nothing of which is scored yet."""
-    kinds = [("row", "<i8"), ("m", "<f4"), ("fold", "<i4"), ("score", "<f4"), ("background_efficiency", "<f8")]
-    scores = np.empty(n, dtype=[*kinds, ("score_of_runs", "<f4", (n_runs,))])
-    for name in ("row", "m", "fold"):
+def unscored(known: np.ndarray | Mapping[str, Any], n: int, n_runs: int) -> np.ndarray:
+    """Records [n] of scores.npy for events whose row, m and fold are known."""
+    scores = np.empty(n, dtype=scored(n_runs))
+    for name, _ in FOLDED:
         scores[name] = known[name]
     for name in ("score", "background_efficiency", "score_of_runs"):
         scores[name] = np.nan
@@ -84,21 +88,6 @@ def fill_in(
     scores["background_efficiency"][rows] = background_efficiency(mean, held_out.mean(axis=0), weights)
 
 
-def load_scores(path: Path) -> np.ndarray:
-    """Read scores.npy.
-
-    Raises
-    ------
-    InputError
-        If the file is absent or damaged, or holds something else.
-    """
-    scores = load_array(path, records=True)
-    wanted = ("row", "m", "fold", "score", "background_efficiency", "score_of_runs")
-    if scores.dtype.names != wanted or scores.ndim != 1:
-        raise InputError(f"{path}: no records of {', '.join(wanted)}")
-    return scores
-
-
 @dataclass(frozen=True)
 class Selected:
     """What a cut on the background efficiency selects of the data in a window.
@@ -108,8 +97,7 @@ class Selected:
     efficiency : float
         Events of at most this background efficiency are selected.
     expected, error : float
-        Events, if all data were background, and the statistical error of it: of the data themselves, and of the held-out background that
-        the cut comes from.
+        Events, if all data were background, and the statistical error of it; that samples may be wrong is not in it.
     found : int
     """
 
@@ -123,25 +111,38 @@ class Selected:
         return asdict(self)
 
 
-def selected_by_cuts(efficiency: np.ndarray, n_held_out: int, cuts: Sequence[float] = EFFICIENCIES) -> list[Selected]:
+def selected_by_cuts(
+    efficiency: np.ndarray, fold: np.ndarray, n_held_out: Sequence[int], cuts: Sequence[float] = EFFICIENCIES
+) -> list[Selected]:
     """What cuts select of data events of these background efficiencies [n]; NaN is never selected.
+
+    Efficiencies are multiples of 1 / (N + 1) for N held-out background events in a fold: ⌊ε (N + 1)⌋ / (N + 1) of the background pass a
+    cut at ε. Cuts that so few held-out events pass that the expectation would mean little are left out. The error is that of a binomial
+    for the data, and for the held-out background (of equal weights) from which the cut comes, folds taken as independent.
 
     Parameters
     ----------
-    n_held_out : int
-        Held-out background events of all folds.
+    fold : array [n]
+        From 0; all are of one fold where it is `NO_FOLD`.
+    n_held_out : sequence of int
+        Held-out background events of every fold.
 
     Examples
     --------
-    >>> [cut] = selected_by_cuts(np.array([0.05, 0.5, 0.9, np.nan]), 1000, [0.1])
+    >>> [cut] = selected_by_cuts(np.array([0.05, 0.5, 0.9, np.nan]), np.zeros(4), [999], [0.1])
     >>> round(cut.expected, 2), round(cut.error, 2), cut.found
     (0.4, 0.6, 1)
     """
-    results = []
+    n = np.array([np.sum(np.maximum(fold, 0) == number) for number in range(len(n_held_out))])
+    sizes, results = np.asarray(n_held_out) + 1.0, []
     for cut in cuts:
-        expected = cut * len(efficiency)
-        error = np.sqrt(expected * (1 - cut) + expected**2 * (1 - cut) / (cut * n_held_out))
-        results.append(Selected(cut, expected, float(error), int((efficiency <= cut).sum())))
+        passing = np.floor(cut * sizes + 1e-9)
+        if passing.min() < FEWEST_PASSING:
+            continue
+        share = passing / sizes
+        expected = n * share
+        variance = expected * (1 - share) + expected**2 * (1 - share) / passing
+        results.append(Selected(cut, float(expected.sum()), float(np.sqrt(variance.sum())), int((efficiency <= cut).sum())))
     return results
 
 
@@ -157,14 +158,14 @@ class ScoredRun:
         The signal region.
     labels : array [n] or None
         1 signal, 0 background; None where nobody knows.
-    n_held_out : int
-        Held-out background events of all folds.
+    n_held_out : tuple of int
+        Held-out background events of every fold.
     """
 
     scores: np.ndarray
     window: Window
     labels: np.ndarray | None
-    n_held_out: int
+    n_held_out: tuple[int, ...]
 
     @classmethod
     def read(cls, data_dir: Path, preds_dir: Path, folds: Sequence[str]) -> ScoredRun:
@@ -185,15 +186,17 @@ class ScoredRun:
         scores, window = load_scores(Path(preds_dir) / FILE), stored_window(preds_dir) or stored_window(data_dir)
         if window is None:
             raise InputError(f"{preds_dir}: no columns.json that says where the signal region is")
+        if set(np.unique(scores["fold"])) != set(range(len(folds)) if folds else [NO_FOLD]):
+            raise InputError(f"{preds_dir}/{FILE}: is not of the {len(folds)} folds in {data_dir}")
         labels = np.full(len(scores), UNKNOWN)
         for fold, name in enumerate(folds):
             rows, path = np.flatnonzero(scores["fold"] == fold), Path(data_dir) / name / "X_test.npy"
-            of_fold = load_array(path, mapped=True)[:, -1]
-            if len(of_fold) != len(rows):
-                raise InputError(f"{path}: {len(of_fold)} events, but {preds_dir}/{FILE} has {len(rows)} of this fold")
-            labels[rows] = of_fold
+            events = load_array(path, mapped=True)
+            if events.ndim != 2 or len(events) != len(rows) or not np.array_equal(events[:, 0], scores["m"][rows]):
+                raise InputError(f"{path}: not the {len(rows)} events that {preds_dir}/{FILE} has of this fold")
+            labels[rows] = events[:, -1]
         places = [Path(preds_dir) / name for name in folds] or [Path(preds_dir)]
-        n_held_out = sum(array_shape(place / "preds_matris_held_out.npy")[-1] for place in places)
+        n_held_out = tuple(math.prod(array_shape(place / "preds_matris_held_out.npy")[-1:]) for place in places)
         return cls(scores, window, None if (labels == UNKNOWN).all() else labels, n_held_out)
 
     @property
@@ -208,7 +211,8 @@ class ScoredRun:
 
     def selected(self) -> list[Selected]:
         """What cuts select in the signal region."""
-        return selected_by_cuts(self.efficiency[self.in_signal_region], self.n_held_out)
+        inside = self.in_signal_region
+        return selected_by_cuts(self.efficiency[inside], self.scores["fold"][inside], self.n_held_out)
 
     def tested(self) -> tuple[np.ndarray, np.ndarray]:
         """Scores [1, n] and labels [n] of the events of the signal region, the score being 1 - background efficiency.

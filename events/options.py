@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from events.window import Window
 
 SomeOptions = TypeVar("SomeOptions", bound="RegionOptions")
+SomeEventOptions = TypeVar("SomeEventOptions", bound="EventOptions")
 PAPER_REGION = (3.3, 3.7)  # TeV (arXiv:2109.00546)
 
 
@@ -114,6 +115,10 @@ class EventOptions(RegionOptions, StageOptions):
                     f"{self.flag(name)} {getattr(self, name):g}: the events in {self.data_dir} were separated at {edge:g}"
                 )
         return stored
+
+    def with_edges(self: SomeEventOptions) -> SomeEventOptions:
+        """The same options with both edges written down; as they are where the events are gone."""
+        return super().with_edges() if Path(self.data_dir).is_dir() else self
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,11 +14,12 @@ from common.seeds import make_seed
 from events.selection import Selection
 from events.tables import Chunk, Table
 from events.view import MAX_NAN_SHARE, UNKNOWN, are_labels
+from events.window import Window
 from models.dequantizer import Dequantizer
 
 logger = logging.getLogger(__name__)
 
-SMALLEST_ACCEPTANCE = 0.01  # of weighted events, below which a few of them have far larger weights than all others
+SMALLEST_ACCEPTANCE = 0.1  # of weighted events, below which a few of them have far larger weights than all others
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ class Wanted:
         with np.errstate(over="ignore"):
             for column, name in enumerate((self.resonant, *self.features)):
                 events[:, column] = chunk[name][rows]
-        events[:, -1] = UNKNOWN if self.label is None else chunk[self.label][rows]
+            events[:, -1] = UNKNOWN if self.label is None else chunk[self.label][rows]
         return events
 
 
@@ -123,8 +124,8 @@ class TableEvents:
         logger.warning("dropped %d of %d rows with NaN or infinity: they are not in data.npy", n_bad, n)
         return TableEvents(self.array[keep], self.row[keep], self.rows_of_tables, self.n_selected)
 
-    def smear(self, names: Sequence[str], discrete: Sequence[str], seed: int) -> None:
-        """Smear the discrete ones among the features of these names, in place, by their own spacing.
+    def smear(self, names: Sequence[str], discrete: Sequence[str], window: Window, seed: int) -> None:
+        """Smear the discrete ones among the features of these names, in place, by the spacing of their values in the sideband.
 
         Raises
         ------
@@ -133,10 +134,11 @@ class TableEvents:
         """
         for column in dict.fromkeys(names.index(name) for name in discrete):
             values = self.array[:, [1 + column]]
-            if (values == values[0]).all():
-                raise InputError(f"the feature {names[column]!r} is constant, it has no spacing to be smeared by")
+            learned = values[~window.contains(self.array[:, 0])]
+            if len(learned) == 0 or (learned == learned[0]).all():
+                raise InputError(f"the feature {names[column]!r} is constant in the sideband, it has no spacing to be smeared by")
             dequantizer = Dequantizer(columns=[0], random_state=make_seed(seed, f"dequantizing column {column}"))
-            self.array[:, 1 + column] = dequantizer.fit(values).transform(values)[:, 0]
+            self.array[:, 1 + column] = dequantizer.fit(learned).transform(values)[:, 0]
 
 
 def read_tables(tables: Sequence[Table], wanted: Wanted, rng: np.random.Generator) -> TableEvents:
@@ -172,7 +174,7 @@ def read_tables(tables: Sequence[Table], wanted: Wanted, rng: np.random.Generato
         acceptance = n / n_selected
         logger.info("%d of %d weighted events are kept as events without weight", n, n_selected)
         if acceptance < SMALLEST_ACCEPTANCE:
-            text = "only %.2g %% of the weighted events are kept: a few weights are far larger than the others, up to %g"
+            text = "only %.2g %% of the weighted events are kept: a few weights are far larger, up to %g: leave those rows out"
             logger.warning(text, 100 * acceptance, highest)
     if n == 0:
         raise InputError(f"none of the {n_rows} events is left after selection and weights")
@@ -189,8 +191,8 @@ def _highest_weight(tables: Sequence[Table], wanted: Wanted) -> float:
                 raise InputError(f"{table.path}: some weights in the column {wanted.weight!r} are NaN or infinite")
             if (weights < 0).any():
                 raise InputError(
-                    f"{table.path}: some weights in the column {wanted.weight!r} are negative; an event can be kept or dropped, "
-                    "it cannot be kept less than never, so these cannot be turned into events without weight"
+                    f"{table.path}: some weights in the column {wanted.weight!r} are negative; an event is kept with a probability in "
+                    "proportion to its weight, which cannot be negative"
                 )
             highest = max(highest, float(weights.max(initial=0.0)))
     if highest == 0:

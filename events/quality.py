@@ -186,11 +186,11 @@ def warn_of_known_mass(
         logger.info("%d events are too few to measure how well the features predict %s", len(m), window.resonant.name)
         return None
     known, resonant = mass_knowledge(X, m, names, rng), window.resonant
-    within, spread, width = (resonant.quantity(f"{value:.2g}") for value in (known.residual, known.spread, window.width))
+    within, spread, width = (resonant.quantity(f"{value:.3g}") for value in (known.residual, known.spread, window.width))
     text = f"the features predict {resonant.name} to within ±{within} (without them ±{spread}); R² = {known.r2:.2f}"
     if known.is_within(window.width):
         without = ", ".join(
-            f"without {name} ±{resonant.quantity(f'{residual:.2g}')}" for name, residual in known.residual_without.items()
+            f"without {name} ±{resonant.quantity(f'{residual:.3g}')}" for name, residual in known.residual_without.items()
         )
         logger.warning(
             "%s: better than the signal region is wide (%s): no density can be interpolated into it. Leave out some of %s (%s)",

@@ -16,6 +16,7 @@ from events.columns import FILE as COLUMNS_FILE
 from events.columns import Columns
 from events.options import EventOptions
 from events.view import UNKNOWN, Events, load_events, n_features_in
+from events.window import stored_window
 
 logger = logging.getLogger(__name__)
 
@@ -166,12 +167,15 @@ class EventSource:
         if absent := self._missing(ALL_DATA):
             raise InputError(
                 f"{self._path(absent[0])}: no such file, but all data are asked for; the signal region of innerdata_*.npy may be "
-                "thinned: separate the events anew with stage 1, which writes data.npy and data_row.npy"
+                "thinned: separate the events again with stage 1, which writes data.npy and data_row.npy"
             )
+        if stored_window(self.data_dir) is None:
+            raise InputError(f"{self.data_dir / COLUMNS_FILE}: does not say where the signal region is; stage 1 writes that, too")
         row = load_array(self._path(ALL_DATA[1]))
         n, of_split = len(self._read(ALL_DATA[0])), sum(array_shape(self._path(name))[0] for name in SIDEBAND)
         n_outside = n - int(self.window.contains(self._read(ALL_DATA[0])[:, 0]).sum())
-        if row.shape != (n,) or row.dtype.kind != "i" or n_outside != of_split:
+        of_region = sum(array_shape(self._path(name))[0] for name in SIGNAL_REGION if not self._missing([name]))
+        if row.shape != (n,) or row.dtype.kind != "i" or n_outside != of_split or n - n_outside < of_region:
             raise InputError(
                 f"{self._path(ALL_DATA[0])}: {n} events, {n_outside} of them outside the signal region, but data_row.npy has {len(row)} "
                 f"and outerdata_*.npy {of_split}: they are of different separations"

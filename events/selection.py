@@ -24,8 +24,8 @@ class Selection:
     """Which rows of a table are kept.
 
     Nothing of the text is ever run as Python. It may hold comparisons, arithmetic, `and`, `or`, `not`, numbers, names of columns, `abs`,
-    `sqrt` and `log` (natural); what numexpr computes is written anew from these, with nothing but the columns in reach. Comparisons
-    with NaN are false.
+    `sqrt` and `log` (natural); what numexpr computes is written anew from these, with nothing but the columns in reach. Rows
+    with NaN in a column that it needs are not kept.
 
     Parameters
     ----------
@@ -70,17 +70,20 @@ class Selection:
             raise self._refused("no column in it")
         self.columns = tuple(self._names)
         try:
-            kept = self(dict.fromkeys(self.columns, np.ones(1)))
+            self(dict.fromkeys(self.columns, np.ones(1)))
+        except InputError:
+            raise
         except Exception as error:  # numexpr computes what holds no column at once, with Python's numbers
             raise self._refused(f"cannot be computed ({first_line(error)})") from error
-        if kept.dtype != bool:
-            raise self._refused("a comparison without a column in it")
 
     def __call__(self, table: Mapping[str, np.ndarray]) -> np.ndarray:
         """Which rows [n] are kept, of columns [n]."""
         values = {name: np.asarray(table[column], dtype=np.float64) for column, name in self._names.items()}
         with np.errstate(all="ignore"):
-            return numexpr.evaluate(self._expression, local_dict=values, global_dict={})
+            kept = numexpr.evaluate(self._expression, local_dict=values, global_dict={})
+        if kept.dtype != bool:
+            raise self._refused("a comparison without a column in it")
+        return np.logical_and.reduce([kept, *(~np.isnan(column) for column in values.values())])
 
     def _refused(self, why: str) -> InputError:
         shown = self.text if len(self.text) <= 100 else f"{self.text[:100]}..."

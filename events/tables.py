@@ -34,7 +34,8 @@ def found_files(patterns: Sequence[str]) -> list[Path]:
         if not found and Path(pattern).is_file():  # its name may look like a pattern
             found = [Path(pattern)]
         if not found:
-            raise InputError(f"{pattern}: no such file")
+            fault = "is a folder: name its files, in quotes if by a pattern" if Path(pattern).is_dir() else "no such file"
+            raise InputError(f"{pattern}: {fault}")
         for path in found:
             files.setdefault(path.resolve(), path)  # two names of one file
     return list(files.values())
@@ -57,7 +58,9 @@ def open_table(path: Path, tree: str | None = None, columns: Sequence[str] = ())
     """
     ending = Path(path).name.lower().removesuffix(".gz").rpartition(".")[2]
     if ending not in FORMATS.names:
-        raise InputError(f"{path}: its name does not tell what kind of table it is; known endings are {', '.join(FORMATS.names)}")
+        raise InputError(
+            f"{path}: its name does not tell what kind of table it is; known endings are {', '.join(FORMATS.names)}, csv.gz"
+        )
     return FORMATS.get(ending)(path, tree, columns)
 
 

@@ -45,7 +45,7 @@ class Events:
     def mix(cls, m: np.ndarray, x: np.ndarray, kind: int, label: np.ndarray | int) -> Events:
         """Data or samples, float32, from masses [n], features [n, d] and labels."""
         n = len(m)
-        columns = [m, x, np.full(n, kind), np.broadcast_to(label, n)]
+        columns = [m, x, np.full(n, kind, dtype=np.float32), np.broadcast_to(label, n)]
         return cls(np.column_stack(columns).astype(np.float32), mixed=True)
 
     @classmethod

@@ -23,14 +23,14 @@ MOST_BINS = 200
 def spectrum_bins(m: np.ndarray, window: Window) -> np.ndarray:
     """Edges of bins of equal width for values m [n], the edges of the window among them; the highest 0.01 % are left out."""
     low, high = float(m.min()), float(np.quantile(m, 0.9999))
-    width = max(window.width / BINS_PER_WINDOW, (high - low) / MOST_BINS)
-    width = window.width / max(round(window.width / width), 1) if width < window.width else width
+    n_inside = BINS_PER_WINDOW if BINS_PER_WINDOW * (high - low) < MOST_BINS * window.width else 1
+    width = window.width / n_inside
     first, last = np.floor((low - window.low) / width), np.ceil((high - window.low) / width)
-    return window.low + width * np.arange(min(first, 0), max(last, 1) + 1)
+    return window.low + width * np.arange(min(first, 0), max(last, n_inside) + 1)
 
 
 def mass_spectrum(m: np.ndarray, window: Window) -> Figure:
-    """Number of events against the resonant variable, with the signal region shaded; four bins are as wide as that."""
+    """Number of events against the resonant variable, with the signal region shaded."""
     figure, axes = plt.subplots(figsize=(6.4, 4), layout="constrained")
     edges, resonant = spectrum_bins(m, window), window.resonant
     axes.hist(m, bins=edges, histtype="step", color="black", label="data")

@@ -9,7 +9,7 @@ from background.densities import stored_density
 from background.mode import Mode
 from background.options import USUAL_FOLDS, ArraysOptions
 from common.errors import InputError
-from common.files import missing_files
+from common.files import array_shape, missing_files
 from evaluation.curves import MIN_BACKGROUND
 from events.regions import EventSource, has_labels
 from workflow.records import fingerprints, read_records
@@ -48,6 +48,11 @@ def check_results_are_of(data_dir: Path, stages: Sequence[Stage]) -> None:
             )
 
 
+def scores_all_data(mode: Mode, options: ArraysOptions) -> bool:
+    """Whether a run scores all data instead of test events: in folds, and ANODE of events without labels."""
+    return bool(options.k_folds) or not (mode.has_classifier or has_labels(options.data_dir))
+
+
 def check_events(mode: Mode, options: ArraysOptions, *, density_is_trained: bool) -> None:
     """Refuse a folder of separated events that lacks what the mode needs, or a density estimator that is absent.
 
@@ -63,9 +68,14 @@ def check_events(mode: Mode, options: ArraysOptions, *, density_is_trained: bool
     source, labelled = EventSource(options), has_labels(options.data_dir)
     if mode.needs_labels and not labelled:
         raise InputError(f"{options.data_dir}: the events have no labels, which the {mode.name} mode needs")
-    if options.k_folds or not (labelled or mode.has_classifier):
+    if scores_all_data(mode, options):
         source.all_data()
     else:
+        if not labelled and array_shape(options.data_dir / "innerdata_test.npy")[:1] == (0,):
+            raise InputError(
+                f"{options.data_dir}: innerdata_test.npy is empty, and there are no folds to score the data themselves in: "
+                f"leave out {options.flag('k_folds')} 0, or give stage 1 a --SR_test_fraction"
+            )
         labels = source.test().label
         n_signal, n_background = int((labels == 1).sum()), int((labels == 0).sum())
         if labelled and (n_signal == 0 or n_background < MIN_BACKGROUND):

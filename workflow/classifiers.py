@@ -13,11 +13,12 @@ from background.arrays import ClassifierArrays, fold_folder
 from background.mode import classifier_mode
 from background.options import TREES, ClassifierOptions
 from common.errors import InputError
-from common.files import load_array, save_array, save_arrays, writable_folder
+from common.files import array_shape, load_array, save_array, save_arrays, writable_folder
 from common.processes import usable_cores
 from common.seeds import make_seed
-from evaluation.folds import FILE, fill_in, score_records
+from evaluation.folds import FILE, fill_in, unscored
 from evaluation.scores import RULE, losses_of_runs
+from events.records import load_folds
 from models.arrays import no_gpu
 from models.registry import CLASSIFIERS
 from models.training.checkpoints import CHECKPOINT, Checkpoint
@@ -37,17 +38,14 @@ def train_in_folds(
 ) -> dict[str, Any]:
     """Train the classifiers of every fold, and write scores.npy with what makes their scores comparable."""
     mode, options = classifier_mode(options), replace(options, separate_val_set=True)  # the other fold validates
-    record = load_array(options.data_dir / "folds.npy", records=True)
-    scores, results = score_records(record, len(record), options.n_runs), {}
+    record = load_folds(options.data_dir / "folds.npy")
+    _check_folds(record["fold"], places)
+    scores, results = unscored(record, len(record), options.n_runs), {}
     for fold, place in enumerate(places):
         arrays, out = ClassifierArrays.read(place, extra_signal=False), writable_folder(fold_folder(folder, fold))
         rows = np.flatnonzero(record["fold"] == fold)
-        if arrays.held_out is None or len(arrays.test) != len(rows):
-            raise InputError(
-                f"{place}: {len(arrays.test)} events in X_test.npy, but {len(rows)} in folds.npy, or no X_held_out.npy"
-            )
-        logger.info("fold %d of %d", fold + 1, len(places))
-        results[f"fold {fold}"] = train(options, hyperparameters, arrays, out)
+        logger.info("fold %d (of 0 to %d)", fold, len(places) - 1)
+        results[f"fold {fold}"] = train(options, hyperparameters, arrays, out, f"classifier of fold {fold}")
         tested, held_out = (load_array(out / f"preds_matris{suffix}.npy")[:, 0] for suffix in ("", "_held_out"))
         learned = arrays.train[arrays.train.is_data]
         fill_in(scores, rows, tested, held_out, mode.held_out_weights(arrays.held_out, learned, options))
@@ -57,10 +55,34 @@ def train_in_folds(
     return {**results, "events": len(scores), "outside_the_range": n_outside}
 
 
-def train(options: ClassifierOptions, hyperparameters: dict[str, Any], arrays: ClassifierArrays, folder: Path) -> dict[str, Any]:
-    """Train the classifiers on one set of arrays, score what is to be scored, write losses, scores and weights."""
+def _check_folds(fold: np.ndarray, places: list[Path]) -> None:
+    """Refuse arrays that are not those of all folds of folds.npy, before anything is trained."""
+    if not np.array_equal(np.unique(fold), np.arange(len(places))):
+        known = ", ".join(map(str, np.unique(fold)[:20]))
+        raise InputError(f"{places[0].parent}: folds.npy has the folds {known}, but there are arrays of {len(places)} folds")
+    for number, place in enumerate(places):
+        found, wanted = array_shape(place / "X_test.npy"), int(np.sum(fold == number))
+        if found[:1] != (wanted,):
+            raise InputError(f"{place / 'X_test.npy'}: shape {found}, but folds.npy has {wanted} events of this fold")
+        array_shape(place / "X_held_out.npy")
+
+
+def train(
+    options: ClassifierOptions,
+    hyperparameters: dict[str, Any],
+    arrays: ClassifierArrays,
+    folder: Path,
+    purpose: str = "classifier",
+) -> dict[str, Any]:
+    """Train the classifiers on one set of arrays, score what is to be scored, write losses, scores and weights.
+
+    Parameters
+    ----------
+    purpose : str
+        From it and the seed comes the classifiers' own seed.
+    """
     sets = classifier_mode(options).training_sets(arrays, options)
-    classifier = _fitted(options, hyperparameters, arrays, sets, folder)
+    classifier = _fitted(options, hyperparameters, arrays, sets, folder, make_seed(options.seed, purpose))
     if options.save_model:
         classifier.save(folder, NAME)
     curves, n_ensemble = (classifier.train_losses_[1:], classifier.val_losses_[1:]), getattr(classifier, "n_ensemble", 1)
@@ -91,7 +113,12 @@ def train(options: ClassifierOptions, hyperparameters: dict[str, Any], arrays: C
 
 
 def _fitted(
-    options: ClassifierOptions, hyperparameters: dict[str, Any], arrays: ClassifierArrays, sets: list[TrainingSet], folder: Path
+    options: ClassifierOptions,
+    hyperparameters: dict[str, Any],
+    arrays: ClassifierArrays,
+    sets: list[TrainingSet],
+    folder: Path,
+    seed: int,
 ) -> Any:
     """The classifiers, trained on one set of events that each splits at random, or on two: training and validation."""
     n_val = len(arrays.validation)
@@ -99,7 +126,7 @@ def _fitted(
     classifier = CLASSIFIERS.create(
         options.model, hyperparameters, options, ("epochs", "batch_size"), **options.numbers, n_inputs=X.shape[1],
         use_class_weights=False, val_split=n_val / (len(arrays.train) + n_val), n_jobs=usable_cores(options.threads),
-        no_gpu=no_gpu(options.device), verbose=True, random_state=make_seed(options.seed, "classifier"),
+        no_gpu=no_gpu(options.device), verbose=True, random_state=seed,
     )  # fmt: skip
     try:
         return classifier.fit(X, y, X_val, y_val, weight, weight_val, checkpoint=Checkpoint(folder / CHECKPOINT))

@@ -23,7 +23,7 @@ from common.options import StageOptions
 from evaluation import scores as stored
 from evaluation.curves import Evaluation, evaluate_scores
 from evaluation.errors import figures_of_merit
-from evaluation.folds import FILE, ScoredRun
+from evaluation.folds import EFFICIENCIES, FILE, ScoredRun
 from evaluation.scores import EVALUATION_FILES, scored_rule
 from evaluation.sculpting import Sculpting, sculpting_of_folders
 from events.view import UNKNOWN
@@ -160,12 +160,13 @@ def sculpting_of_run(data_dir: Path, preds_dir: Path, savefig: Path | None = Non
 
 def summarise_run(run_dir: Path, figures_dir: Path, label: str) -> dict[str, Any]:
     """Draw a run's ROC, SIC and background sculpting, say in the log how well the signal was found, and return these numbers."""
-    results = _summarise_selection(run_dir, figures_dir, label) if (run_dir / FILE).is_file() else {}
-    if not _is_labelled(run_dir):
+    run = _scored_run(run_dir, run_dir) if (run_dir / FILE).is_file() else None
+    results = {} if run is None else _summarise_selection(run, run_dir, figures_dir, label)
+    if not _is_labelled(run_dir, run):
         logger.info("%s: the events have no labels, so that there is no ROC, no SIC, and no test of background sculpting", label)
         return results
     results |= _summarise_sculpting(run_dir, figures_dir, label)
-    scores, labels = load_test_scores(run_dir, run_dir)
+    scores, labels = load_test_scores(run_dir, run_dir) if run is None else run.tested()
     result, *averaged = evaluations = _evaluations(scores, labels)
     show_and_save(roc_and_sic(_named(evaluations, label), draw_runs=True), figures_dir / FIGURE, suppress_show=True)
     merit, best = figures_of_merit(scores, labels), result.max_sic
@@ -192,7 +193,9 @@ def summarise_run(run_dir: Path, figures_dir: Path, label: str) -> dict[str, Any
         text = "%s: max SIC %.2f at ε_S = %.3f, ε_B = %.2e of the score averaged over the runs"
         logger.info(text, label, *evaluation.max_sic)
         results["max_sic_of_averaged_score"] = evaluation.max_sic.value
-    runs = f"median over {len(result.auc)} runs" if len(result.auc) > 1 else "one run"
+    runs = (
+        f"median over {len(result.auc)} runs" if len(result.auc) > 1 else "one run" if run is None else "runs averaged, all folds"
+    )
     text = "%s: max SIC %s at ε_S = %.3f, ε_B = %.2e (%s; statistical error of ε_B at most 20 %%, %d test background events)"
     logger.info(text, label, merit.max_sic, best.tpr, best.fpr, runs, result.n_background)
     logger.info("figure: %s", run_dir / FIGURE)
@@ -215,22 +218,31 @@ def _summarise_sculpting(run_dir: Path, figures_dir: Path, label: str) -> dict[s
     return {"sculpting_chi2_per_ndf": {f"{cut.share:g}": cut.chi2_per_ndf for cut in cuts}}
 
 
-def _summarise_selection(run_dir: Path, figures_dir: Path, label: str) -> dict[str, Any]:
+def _summarise_selection(run: ScoredRun, run_dir: Path, figures_dir: Path, label: str) -> dict[str, Any]:
     """Say what cuts on the background efficiency select, draw the spectra, and return these numbers."""
-    run = _scored_run(run_dir, run_dir)
     n, n_outside = len(run.scores), int((run.in_signal_region & np.isnan(run.efficiency)).sum())
     cuts, n_inside = run.selected(), int(run.in_signal_region.sum())
     text = "%s: %d events, %d of them in the signal region of %s, where %d are outside the feature range and never selected"
     logger.info(text, label, n, n_inside, run.window, n_outside)
     for cut in cuts:
-        text = "%s: background efficiency %g: %.0f ± %.0f events expected from the background, %d found"
-        logger.info(text, label, cut.efficiency, cut.expected, cut.error, cut.found)
+        text = "%s: background efficiency %g: %.*f ± %.*f (statistical) events expected if all are background, %d found"
+        digits = 0 if cut.expected >= 10 else 1
+        logger.info(text, label, cut.efficiency, digits, cut.expected, digits, cut.error, cut.found)
+    if len(cuts) < len(EFFICIENCIES):
+        text = "%s: smaller efficiencies cannot be stated, with %d held-out background events in a fold"
+        logger.info(text, label, min(run.n_held_out))
+    outside, results = ~run.in_signal_region, [cut.summary() for cut in cuts]
+    if np.isfinite(run.efficiency[outside]).any():  # ANODE scores no sideband
+        shares = {f"{cut.efficiency:g}": float(np.mean(run.efficiency[outside] <= cut.efficiency)) for cut in cuts}
+        text = ", ".join(f"{100 * share:.3g} % at {name}" for name, share in shares.items())
+        logger.info("%s: in the sideband, where features may be others, the same cuts keep %s", label, text)
+        results = [result | {"sideband_share": share} for result, share in zip(results, shares.values(), strict=True)]
     save(
         selected_spectra(run.scores["m"], run.efficiency, run.window, [cut.efficiency for cut in cuts]),
         figures_dir / SELECTED_FIGURE,
     )
     logger.info("figure: %s", run_dir / SELECTED_FIGURE)
-    return {"selected": [cut.summary() for cut in cuts], "signal_region_events": n_inside, "outside_in_signal_region": n_outside}
+    return {"selected": results, "signal_region_events": n_inside, "outside_in_signal_region": n_outside}
 
 
 def _scored_run(data_dir: Path, preds_dir: Path) -> ScoredRun:
@@ -240,10 +252,10 @@ def _scored_run(data_dir: Path, preds_dir: Path) -> ScoredRun:
     return ScoredRun.read(data_dir, preds_dir, names)
 
 
-def _is_labelled(run_dir: Path) -> bool:
+def _is_labelled(run_dir: Path, run: ScoredRun | None) -> bool:
     """Whether anybody knows what the tested events are."""
-    if (run_dir / FILE).is_file():
-        return _scored_run(run_dir, run_dir).labels is not None
+    if run is not None:
+        return run.labels is not None
     return not bool((load_array(run_dir / "X_test.npy", mapped=True)[:, -1] == UNKNOWN).all())
 
 

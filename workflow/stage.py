@@ -99,7 +99,10 @@ class Stage:
     def other_settings(self, record: Record, names: Sequence[str] | None = None) -> str | None:
         """The first option (of `names`) or else hyperparameter that is not the one of a record, in words; None if there is none."""
         options = [record["options"], self.settings["options"]]
-        if names is not None:
+        if (
+            names is not None
+        ):  # what the record does not know, or is known only from the events that are gone, contradicts nothing
+            names = [name for name in names if name in options[0] and options[1].get(name) is not None]
             return other_value(*({name: each.get(name) for name in names} for each in options), self.options.flag)
         spell = "the hyperparameter {}".format
         return other_value(*options, self.options.flag) or other_value(

@@ -100,14 +100,17 @@ def test_held_out_strips_count_the_same(own):
     assert weights[below].sum() == pytest.approx(weights[~below].sum())
 
 
-def test_what_a_fold_learns_from_does_not_depend_on_the_features_of_the_events_that_it_scores(own, samples, tmp_path):
-    """Range and scaling are learned from the training folds alone."""
-    before = next(folded(own, "CATHODE", external_samples=(samples,)).arrays())
+@pytest.mark.parametrize("mode", ["CATHODE", "CWoLa"])
+def test_what_a_fold_learns_from_does_not_depend_on_the_features_of_the_events_that_it_scores(mode, own, samples, tmp_path):
+    """Range and scaling are learned from the training folds alone; nor does the held-out background change."""
+    external = {"external_samples": (samples,)} if mode == "CATHODE" else {}
+    events = folded(own, mode, **external)
+    before, scored = next(events.arrays()), events.record["fold"] == 0
     changed = write_own(tmp_path / "changed", toy_data())
-    data, fold = np.load(changed / "data.npy"), folded(own, "CATHODE", external_samples=(samples,)).record["fold"]
-    data[fold == 0, 1:5] += 0.01
+    data = np.load(changed / "data.npy")
+    data[scored & (data[:, 0] > LOW) & (data[:, 0] < HIGH), 1:5] += 0.01
     np.save(changed / "data.npy", data)
-    after = next(folded(changed, "CATHODE", external_samples=(samples,)).arrays())
+    after = next(folded(changed, mode, **external).arrays())
     assert not np.array_equal(before.test.x, after.test.x)
     for name in ("train", "validation", "held_out"):
         first, second = (getattr(arrays.preprocessed(use_logit=False, fiducial_cut=False), name) for arrays in (before, after))
@@ -137,8 +140,8 @@ def test_labels_decide_whether_folds_are_usual(own, toy_dir):
 
 
 @pytest.mark.parametrize(("damage", "message"), [
-    (lambda folder: (folder / "data.npy").unlink(), "separate the events anew"),
-    (lambda folder: (folder / "data_row.npy").unlink(), "separate the events anew"),
+    (lambda folder: (folder / "data.npy").unlink(), "separate the events again"),
+    (lambda folder: (folder / "data_row.npy").unlink(), "separate the events again"),
     (lambda folder: np.save(folder / "data_row.npy", np.arange(5)), "different separations"),
     (lambda folder: np.save(folder / "outerdata_test.npy", np.load(folder / "outerdata_test.npy")[1:]), "different separations"),
 ])  # fmt: skip
@@ -150,7 +153,7 @@ def test_a_thinned_signal_region_is_refused(tmp_path, damage, message):
 
 
 def test_too_few_events_for_so_many_folds(own):
-    with pytest.raises(InputError, match="too few for one of 200 folds"):
+    with pytest.raises(InputError, match="in one of 200 folds"):
         list(folded(own, "CWoLa", k_folds=200).arrays())
 
 

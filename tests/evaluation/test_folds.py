@@ -14,10 +14,10 @@ from evaluation.folds import (
     ScoredRun,
     background_efficiency,
     fill_in,
-    load_scores,
-    score_records,
     selected_by_cuts,
+    unscored,
 )
+from events.records import load_folds, load_scores
 from events.window import Window
 
 
@@ -47,20 +47,23 @@ def test_equal_scores_pass_together():
 def test_weights_count_whatever_their_scale():
     scores, held_out = np.array([0.15, 0.35]), np.array([0.1, 0.2, 0.3, 0.4])
     weights = np.array([1.0, 1.0, 1.0, 5.0])
-    np.testing.assert_allclose(background_efficiency(scores, held_out, weights), [(3.5 + 1) / 5, (2.5 + 1) / 5])
+    np.testing.assert_allclose(background_efficiency(scores, held_out, weights), [(7 + 5) / 13, (5 + 5) / 13])
     np.testing.assert_allclose(
         background_efficiency(scores, held_out, 100 * weights), background_efficiency(scores, held_out, weights)
     )
 
 
-def test_what_is_selected_scatters_as_its_error_says():
+@pytest.mark.parametrize(("n_held_out", "share"), [(800, 0.1), (999, 0.1), (1450, 0.01), (1890, 0.01), (55, 0.1)])
+def test_what_is_selected_scatters_as_its_error_says(n_held_out, share):
+    """Also where the efficiency is no multiple of 1 / (N + 1), and where the held-out events are few."""
     rng, pulls = np.random.default_rng(2), []
     for _ in range(400):
-        [cut] = selected_by_cuts(background_efficiency(rng.normal(size=500), rng.normal(size=800)), 800, [0.1])
+        efficiency = [background_efficiency(rng.normal(size=n), rng.normal(size=n_held_out)) for n in (300, 200)]
+        [cut] = selected_by_cuts(np.concatenate(efficiency), np.repeat([0, 1], (300, 200)), [n_held_out] * 2, [share])
         pulls.append((cut.found - cut.expected) / cut.error)
-    assert cut.expected == pytest.approx(50)
-    assert np.mean(pulls) == pytest.approx(0, abs=0.2)
-    assert np.std(pulls) == pytest.approx(1, abs=0.12)
+    assert cut.expected == pytest.approx(500 * np.floor(share * (n_held_out + 1)) / (n_held_out + 1))
+    assert np.mean(pulls) == pytest.approx(0, abs=0.15)
+    assert np.std(pulls) == pytest.approx(1, abs=0.13)
 
 
 def scored(n: int = 4000, n_folds: int = 4) -> tuple[ScoredRun, np.ndarray]:
@@ -68,12 +71,12 @@ def scored(n: int = 4000, n_folds: int = 4) -> tuple[ScoredRun, np.ndarray]:
     rng = np.random.default_rng(3)
     labels, m = (rng.random(n) < 0.1).astype(int), rng.uniform(3, 4, n)
     known = {"row": np.arange(n), "m": m, "fold": rng.integers(n_folds, size=n)}
-    scores = score_records(known, n, n_runs=2)
+    scores = unscored(known, n, n_runs=2)
     for fold in range(n_folds):
         rows = np.flatnonzero(known["fold"] == fold)
         separating = rng.normal(size=(2, len(rows))) + 2 * labels[rows]
         fill_in(scores, rows, 10.0**fold * separating, 10.0**fold * rng.normal(size=(2, 1000)))
-    return ScoredRun(scores, Window(*SR), labels, 1000 * n_folds), labels
+    return ScoredRun(scores, Window(*SR), labels, (1000,) * n_folds), labels
 
 
 def test_efficiencies_make_folds_comparable():
@@ -111,14 +114,28 @@ def test_without_labels_there_is_no_sic():
     for needs_labels in (unlabelled.tested, unlabelled.sculpting):
         with pytest.raises(InputError, match="no labels"):
             needs_labels()
-    assert len(unlabelled.selected()) == 3
+    assert len(unlabelled.selected()) == 2
 
 
 def test_what_is_no_record_of_scores_is_refused(tmp_path):
     run, _ = scored(100)
     save_array(tmp_path / FILE, run.scores)
     np.testing.assert_array_equal(load_scores(tmp_path / FILE), run.scores)
-    for wrong in (np.zeros(5), run.scores[["row", "m"]].copy(), np.array([("a", 1.0)], dtype=[("row", "U1"), ("m", "f4")])):
+    damaged = [run.scores.copy() for _ in range(3)]
+    for each, (field, value) in zip(
+        damaged, [("m", np.nan), ("background_efficiency", -5), ("background_efficiency", 1.5)], strict=True
+    ):
+        each[field][3] = value
+    other = np.array([("a", 1.0)], dtype=[("row", "U1"), ("m", "f4")])
+    for wrong in (np.zeros(5), run.scores[["row", "m"]].copy(), other, run.scores[:, None], *damaged):
         np.save(tmp_path / FILE, wrong)
-        with pytest.raises(InputError, match=r"scores\.npy: (holds no records|no records of)"):
+        with pytest.raises(InputError, match=r"scores\.npy: (holds (no records|masses)|no records of)"):
             load_scores(tmp_path / FILE)
+        with pytest.raises(InputError, match="no records"):
+            load_folds(tmp_path / FILE)
+
+
+def test_cuts_that_hardly_any_held_out_event_passes_are_left_out():
+    efficiency, fold = np.random.default_rng(1).random(1000), np.repeat([0, 1], 500)
+    assert [cut.efficiency for cut in selected_by_cuts(efficiency, fold, [10_000, 1_000])] == [0.1, 0.01]
+    assert [cut.efficiency for cut in selected_by_cuts(efficiency, fold, [10_000, 10_000])] == [0.1, 0.01, 0.001]

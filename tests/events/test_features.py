@@ -115,7 +115,7 @@ def test_what_stage_1_warned_of_is_said_once_more_at_the_end_of_a_run(small_conf
     run("run_data_preparation_LHCORD", **SAMPLE, S_over_B=0.02, features="kinematic", outdir=tmp_path / "data", seed=1)
     caplog.clear()
     run("run_all", *small_configs, data_dir=tmp_path / "data", save_dir=tmp_path / "out", mode="CWoLa", seed=1)
-    assert "once more, of separation: the features predict m_JJ" in caplog.text
+    assert "once more, from separation: the features predict m_JJ" in caplog.text
 
 
 def test_a_narrow_sideband_is_not_taken_for_knowledge(caplog):

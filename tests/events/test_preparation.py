@@ -281,7 +281,7 @@ def test_discrete_features_are_smeared_by_their_spacing_and_always_alike():
     array = np.column_stack([array, np.full(500, -1)]).astype(np.float32)
     smeared = [events(array.copy()) for _ in range(3)]
     for each, seed in zip(smeared, (1, 1, 2), strict=True):
-        each.smear(["a", "b", "c"], ["a", "c"], seed)
+        each.smear(["a", "b", "c"], ["a", "c"], Window(100, 101), seed)
     first, again, other = (each.array for each in smeared)
     np.testing.assert_array_equal(first, again)
     assert (first[:, [1, 3]] != other[:, [1, 3]]).all(axis=1).mean() > 0.99

@@ -12,9 +12,10 @@ from toys import toy_background, toy_data, write_own
 from background.arrays import ARRAY_FILES
 from common.contract import patterns
 from common.errors import InputError
-from evaluation.folds import SCORES_FILE, load_scores, selected_by_cuts
+from evaluation.folds import SCORES_FILE, selected_by_cuts
 from evaluation.scores import SCORE_FILES
 from evaluation_utils import evaluate_run, sculpting_of_run
+from events.records import load_scores
 
 EVENTS = 9000
 IN_FOLDS = ("--cf_use_class_weights", "--cf_k_folds", "3", "--mode", "CWoLa")
@@ -52,9 +53,12 @@ def test_events_without_labels_go_through(mode, own, truth, tmp_path, run, small
     assert 0.3 < np.nanmedian(efficiency[inside & ~signal]) < 0.6
     assert sum("the events have no labels, so that there is no ROC" in line for line in caplog.messages) == 1
     found = json.loads((tmp_path / "STAGE.json").read_text())["evaluation"]["results"]
-    assert found["selected"][1]["found"] == int(np.sum(efficiency[inside] <= 0.01))
-    assert found["selected"][1]["expected"] == pytest.approx(0.01 * inside.sum())
-    assert found["selected"][1]["found"] > found["selected"][1]["expected"] + 5 * found["selected"][1]["error"]
+    cut = found["selected"][-1]
+    assert cut["efficiency"] == {"CWoLa": 0.1, "ANODE": 0.001}.get(mode, 0.01), "there are held-out events"
+    assert cut["found"] == int(np.sum(efficiency[inside] <= cut["efficiency"]))
+    assert cut["expected"] == pytest.approx(cut["efficiency"] * inside.sum(), rel=0.15)
+    assert cut["found"] > cut["expected"] + 4 * cut["error"]
+    assert ("sideband_share" in cut) == (mode != "ANODE")
     assert "max_sic" not in found
     known = [pattern for files in (ARRAY_FILES, SCORE_FILES, (SCORES_FILE,)) for pattern in patterns(files)]
     written = [path for path in tmp_path.glob("fold_*/*")] + [tmp_path / "scores.npy"]
@@ -64,6 +68,10 @@ def test_events_without_labels_go_through(mode, own, truth, tmp_path, run, small
     caplog.clear()
     run("run_all", *small_configs, "--cf_use_class_weights", data_dir=own, save_dir=tmp_path, mode=mode)
     assert sum(line.endswith(": up to date") for line in caplog.messages) >= 2
+    (tmp_path / "selected.png").unlink()
+    run("run_all", "--cf_skip_train", data_dir=own, save_dir=tmp_path, mode=mode)
+    assert (tmp_path / "selected.png").is_file()
+    run("run_all", "--cf_skip_train", data_dir=own / "gone", save_dir=tmp_path, mode=mode)
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +103,15 @@ def test_a_run_in_folds_is_not_skipped_into_one_with_others(with_labels, fails, 
     assert "--cf_k_folds was 3, is now 4" in line
 
 
+def test_a_fold_that_is_missing_is_refused(with_labels, tmp_path, fails):
+    results = shutil.copytree(with_labels / "results", tmp_path / "results")
+    (results / "fold_2" / "X_train.npy").unlink()
+    line = fails("run_classifier_training", "--CWoLa", data_dir=results, savedir=tmp_path / "scores")
+    assert "folds.npy has the folds 0, 1, 2, but there are arrays of 2 folds" in line
+    with pytest.raises(InputError, match="is not of the 2 folds"):
+        evaluate_run(results, results)
+
+
 def test_scores_of_other_events_are_refused(with_labels, tmp_path):
     results = shutil.copytree(with_labels / "results", tmp_path / "results")
     events = np.load(results / "fold_1" / "X_test.npy")
@@ -117,7 +134,8 @@ def test_a_cut_selects_as_much_background_as_it_says_in_every_fold(tmp_path, run
     scores = load_scores(tmp_path / "out" / "scores.npy")
     inside = (scores["m"] > 3300) & (scores["m"] < 3700)
     for fold in range(3):
-        for cut in selected_by_cuts(scores["background_efficiency"][inside & (scores["fold"] == fold)], 5000):
+        mine = scores[inside & (scores["fold"] == fold)]
+        for cut in selected_by_cuts(mine["background_efficiency"], np.zeros(len(mine)), [5000]):
             assert abs(cut.found - cut.expected) < 3.5 * cut.error, (fold, cut)
 
 
@@ -133,7 +151,7 @@ def test_boosted_trees_in_folds(own, truth, tmp_path, run):
     (["--mode", "supervised"], "no labels, which the supervised mode needs"),
     (["--mode", "idealized_AD"], "no labels, which the idealized_AD mode needs"),
     (["--mode", "CWoLa", "--cf_k_folds", 2], "--cf_k_folds 2: must be 0 or at least 3"),
-    (["--mode", "CWoLa", "--cf_k_folds", 0], "holds no event in the signal region"),
+    (["--mode", "CWoLa", "--cf_k_folds", 0], "leave out --cf_k_folds 0"),
     (["--mode", "CWoLa", "--cf_SR_min", 3200], "--cf_SR_min 3200: the events in"),
     (["--mode", "LaCATHODE", "--cf_n_latent_epochs", 2], "it needs --cf_n_latent_epochs 1"),
     (["--mode", "CWoLa", "--cf_skip_train"], "scores.npy: no such file"),
