@@ -17,7 +17,7 @@ from evaluation.scores import SCORE_FILES
 from evaluation_utils import evaluate_run, sculpting_of_run
 from events.records import load_scores
 
-EVENTS = 9000
+EVENTS = 7000
 IN_FOLDS = ("--cf_use_class_weights", "--cf_k_folds", "3", "--mode", "CWoLa")
 
 
@@ -123,7 +123,7 @@ def test_scores_of_other_events_are_refused(with_labels, tmp_path):
 def test_a_cut_selects_as_much_background_as_it_says_in_every_fold(tmp_path, run, small_configs):
     """Without signal, and with samples of the background's own law."""
     rng = np.random.default_rng(7)
-    own = write_own(tmp_path / "own", toy_data(20_000, 0))
+    own = write_own(tmp_path / "own", toy_data(14_000, 0))
     m = np.load(own / "data.npy")[:, 0]
     masses = rng.choice(m[(m > 3300) & (m < 3700)], 15_000)
     samples = toy_background(len(masses), rng, masses / 1000)[:, :-1]
