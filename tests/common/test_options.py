@@ -41,6 +41,11 @@ def test_defaults_and_types():
     assert given.recorded(without=["where"]).keys() == {"epochs", "share", "fast", "kind"}
 
 
+def test_a_flag_of_several_values_may_be_repeated():
+    assert parsed(Training, "--files", "x", "y", "--files", "z").files == (Path("x"), Path("y"), Path("z"))
+    assert parsed(Training).files == ()
+
+
 def test_a_chain_has_the_flags_of_its_stages():
     assert set(flags(Chain)) == {
         "name", "fast", "DE_epochs", "DE_share", "DE_files", "DE_kind", "cf_epochs", "cf_share", "cf_files", "cf_kind"
