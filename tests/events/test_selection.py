@@ -62,3 +62,15 @@ def test_columns_cannot_stand_for_anything_else():
     assert selection.columns == ("__builtins__", "where")
     with pytest.raises(KeyError):
         selection({"m": np.ones(3)})
+
+
+@pytest.mark.parametrize("text", ["m > 2", "m != 2", "not (m > 2)", "m > 2 or n > 0", "not (m == m)"])
+def test_rows_with_nan_in_a_column_that_is_used_are_not_kept(text):
+    kept = Selection(text)({"m": np.array([np.nan, 3.0]), "n": np.array([1.0, 1.0])})
+    assert not kept[0]
+
+
+@pytest.mark.parametrize("text", ["not (m > 5 and not 1 > 2)", "m / 0 > 1", "m > 1 / 0", "1 > 0 and m > 1"])
+def test_parts_that_cannot_be_computed_are_refused_at_once(text):
+    with pytest.raises(InputError, match="selection"):
+        Selection(text)
