@@ -104,8 +104,8 @@ class Background:
 class ClassifierArrays:
     """What stage 3 hands to stage 4; `extrasig` and `sideband` are tested where they exist.
 
-    Those of a fold have `held_out`, background that is neither learned from nor validated on, and in `test` all data of the fold; events
-    outside the feature range stay in both, with NaN for features.
+    The arrays of a fold have `held_out`, background that is neither learned from nor validated on, and in `test` all data of the fold.
+    Events outside the feature range stay in both, with NaN for features.
 
     Attributes
     ----------
@@ -223,7 +223,7 @@ class ClassifierArrays:
             if not keep.all():
                 range_, fate = "fiducial" if fiducial_cut else "training", "without a score" if uncut else "dropped"
                 logger.info("X_%s: %d of %d events outside the %s range %s", name, (~keep).sum(), len(keep), range_, fate)
-            if not keep.any() and name not in ("sideband", *UNCUT[1:]):
+            if not keep.any() and name not in ("sideband", "held_out"):
                 raise InputError(f"X_{name}: no event is left inside the feature range")
             if name == "train":
                 if not (keep & reference).any():

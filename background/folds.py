@@ -40,7 +40,7 @@ class FoldedEvents:
     Raises
     ------
     InputError
-        If the folder does not have all data, or the mode several latent spaces.
+        If the folder does not have all data.
     """
 
     def __init__(self, mode: ClassifierMode, source: EventSource, options: ArraysOptions) -> None:
