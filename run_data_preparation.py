@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from common.errors import InputError
 from common.options import MISSING, StageOptions, finite, option
 from common.script import run_script
-from events.options import RegionOptions
+from events.options import SIDEBAND_TRAIN, RegionOptions
 
 if TYPE_CHECKING:
     from events.columns import Columns
@@ -93,7 +93,7 @@ class Options(RegionOptions, StageOptions):
         metavar="COLUMN",
     )
     dequantize: tuple[str, ...] = option((), "discrete features, which are smeared by their own spacing", metavar="COLUMN")
-    SB_train_fraction: float = option(0.57, "share of the sideband to train on; the rest validates", check=check_share)
+    SB_train_fraction: float = option(SIDEBAND_TRAIN, "share of the sideband to train on; the rest validates", check=check_share)
     SR_train_fraction: float = option(0.5, "share of the signal region's data to train on; the rest validates", check=check_share)
     SR_test_fraction: float | None = option(
         None,

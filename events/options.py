@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 SomeOptions = TypeVar("SomeOptions", bound="RegionOptions")
 SomeEventOptions = TypeVar("SomeEventOptions", bound="EventOptions")
 PAPER_REGION = (3.3, 3.7)  # TeV (arXiv:2109.00546)
+SIDEBAND_TRAIN = 0.8  # share of a table's sideband to train on
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,1 @@
+"""The search: windows, background fit, local and global significance."""

@@ -1,0 +1,212 @@
+"""The search in one window: the range of the fit, and what is found and expected at every efficiency."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from events.window import Window
+from search.bins import MassBins
+from search.counting import ONE_SIGMA, TWO_SIGMA
+from search.fit import BackgroundFit, FitError, SpectrumFitter
+from search.selection import ScoredWindow
+from search.toys import count_in
+
+logger = logging.getLogger(__name__)
+
+ABOVE_THE_PEAK = 1.05  # the fit begins so far above the peak of the spectrum, or higher
+FEWEST_IN_A_BIN = 10  # it ends where a bin of the sideband has less events
+FEWEST_GOOD = 0.05  # goodness of the inclusive fit that a range must have
+GOODNESS_TOYS = 200
+
+
+class LeftOutError(Exception):
+    """A window cannot be searched, for the reason that is given."""
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """How the spectra are fitted.
+
+    Attributes
+    ----------
+    sqrt_s : float
+        Energy of the collisions, in the unit of the resonant variable, like the other two.
+    low, high : float or None
+        Range of the fit; None: by the rules of `fit_bins`.
+    systematic : float
+        Relative error of the predicted background beside that of the fit.
+    """
+
+    sqrt_s: float
+    low: float | None = None
+    high: float | None = None
+    systematic: float = 0.0
+
+
+def fit_bins(m: np.ndarray, window: Window, settings: FitSettings, rng: np.random.Generator) -> MassBins:
+    """The bins of the fit around a window; its own events are not looked at.
+
+    Where no range is given, it begins at the first edge that is 5 % above the peak of the spectrum, or at the first one above that from which
+    on the fit of all sideband events has a goodness of at least 0.05; it ends before the first bin of the sideband with less than 10 events.
+
+    Parameters
+    ----------
+    m : array [n]
+        Resonant variable of all data.
+
+    Raises
+    ------
+    LeftOutError
+        If this leaves less than one width of the window on either side of it.
+    """
+    sideband = m[~window.contains(m)]
+    whole = MassBins.around(window, float(min(sideband.min(), window.low)), float(max(sideband.max(), window.high)) * 1.1, settings.sqrt_s)
+    counts, edges = whole.counts(sideband), np.array(whole.edges)
+    fitted = np.flatnonzero(~whole.in_window)
+    if settings.high is None:
+        above = fitted[edges[fitted] >= window.high]
+        few = above[counts[above] < FEWEST_IN_A_BIN]
+        high = float(edges[few[0]] if len(few) else edges[-1])
+    else:
+        high = settings.high
+    peak = fitted[np.argmax(counts[fitted] / np.diff(edges)[fitted])]
+    lowest = ABOVE_THE_PEAK * float(edges[peak : peak + 2].mean()) if settings.low is None else settings.low
+    firsts = edges[(edges >= lowest * (1 - 1e-9)) & (edges <= window.low - window.width * (1 - 1e-9))]
+    if len(firsts) == 0:
+        raise LeftOutError(f"less than its width between {lowest:.4g}, where the fit may begin, and its lower edge")
+    for first in firsts if settings.low is None else firsts[:1]:
+        bins = MassBins.around(window, float(first), high, settings.sqrt_s)
+        if not bins.has_room:
+            raise LeftOutError(f"less than its width between its upper edge and {bins.edges[-1]:.4g}, where the fit ends")
+        if settings.low is not None or _describes(bins, sideband, rng):
+            return bins
+    raise LeftOutError(f"no fit that begins between {firsts[0]:.4g} and {firsts[-1]:.4g} describes the sideband")
+
+
+def _describes(bins: MassBins, sideband: np.ndarray, rng: np.random.Generator) -> bool:
+    """Whether the fit of the sideband's events is good."""
+    fitter, counts = SpectrumFitter(bins), bins.counts(sideband)
+    try:
+        return fitter.goodness(counts, fitter.choose(counts, rng), GOODNESS_TOYS, rng) >= FEWEST_GOOD
+    except FitError:
+        return False
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a window has at one efficiency; None where there is no number.
+
+    Attributes
+    ----------
+    efficiency : float
+        Nominal background efficiency of the selection: a label, no number is made of it.
+    observed : int or None
+        Events in the signal region; None where they stay hidden.
+    expected, error : float
+        Background there by the fit of the sideband, and its error with the systematic one.
+    fit_error : float
+        The error of the fit alone.
+    p0, z : float
+        Local p-value of no excess, at most 0.5; local significance, below 0 for a deficit.
+    yield_, interval_68, interval_95, limit : float, pairs of float
+        Signal events: the best value, profile intervals, upper limit at 95 % (CLs).
+    order, parameters : int, list of float
+        Parameters of the dijet function: how many, and ln p0 (of events per unit of mass), p1, p2 ...
+    goodness : float
+        Share of toys of the fit that are described no better.
+    method : str
+        Whether p-value and limit are by the formulas for many events or summed over counts.
+    failure : str
+        Why there are no numbers.
+    """
+
+    efficiency: float
+    observed: int | None = None
+    expected: float | None = None
+    error: float | None = None
+    fit_error: float | None = None
+    p0: float | None = None
+    z: float | None = None
+    yield_: float | None = None
+    interval_68: tuple[float, float] | None = None
+    interval_95: tuple[float, float] | None = None
+    limit: float | None = None
+    order: int | None = None
+    parameters: list[float] = field(default_factory=list)
+    goodness: float | None = None
+    method: str = ""
+    failure: str = ""
+
+
+@dataclass(frozen=True)
+class SearchedWindow:
+    """A window with all that was found in it.
+
+    Attributes
+    ----------
+    bins : MassBins
+    measured : tuple of Measured
+        By falling efficiency.
+    fits : dict
+        Efficiency -> fit of the sideband, where there is one.
+    spectra : dict
+        Efficiency -> events in every bin.
+    """
+
+    bins: MassBins
+    measured: tuple[Measured, ...]
+    fits: dict[float, BackgroundFit]
+    spectra: dict[float, np.ndarray]
+
+    @property
+    def most_significant(self) -> float:
+        """The largest local significance; minus infinity without any."""
+        return max((each.z for each in self.measured if each.z is not None), default=-math.inf)
+
+
+def search_window(
+    scored: ScoredWindow, m: np.ndarray, cuts: Sequence[float], settings: FitSettings, rng: np.random.Generator, *, blind: bool
+) -> SearchedWindow:
+    """Fit the sideband and look into the signal region, at every efficiency.
+
+    Parameters
+    ----------
+    m : array [n]
+        Resonant variable of all data.
+    cuts : sequence of float
+        Efficiencies, falling.
+    blind : bool
+        Do not look into the signal region.
+    """
+    fitter, measured, fits, spectra = SpectrumFitter(scored.bins), [], {}, {}
+    for cut in cuts:
+        if not scored.allows(cut):
+            measured.append(Measured(cut, failure="too few held-out background events for a threshold"))
+            continue
+        counts = scored.bins.counts(m[scored.passing(cut)])
+        if blind:
+            counts[scored.bins.in_window] = 0
+        spectra[cut] = counts
+        found = None if blind else int(counts[scored.bins.in_window].sum())
+        try:
+            fits[cut] = fit = fitter.choose(counts, rng)
+        except FitError as error:
+            measured.append(Measured(cut, found, failure=str(error)))
+            logger.warning("%s at %g: %s", scored.bins.window, cut, error)
+            continue
+        goodness = fitter.goodness(counts, fit, GOODNESS_TOYS, rng)
+        count = count_in(fit, counts, settings.systematic)
+        result: dict[str, Any] = {"expected": count.background, "error": count.error, "fit_error": fit.prediction[1], "order": fit.order}
+        result |= {"parameters": fit.parameters.tolist(), "goodness": goodness}
+        if not blind:
+            result |= {"observed": found, "p0": count.p0, "z": count.z, "yield_": count.yield_, "limit": count.limit}
+            result |= {"interval_68": count.interval(ONE_SIGMA), "interval_95": count.interval(TWO_SIGMA)}
+            result |= {"method": "asymptotic" if count.is_asymptotic else "summed over counts"}
+        measured.append(Measured(cut, **result))
+    return SearchedWindow(scored.bins, tuple(measured), fits, spectra)

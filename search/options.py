@@ -1,0 +1,94 @@
+"""The options of a search that are its own: windows, selections, fit, significance, injected signal."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from common.errors import InputError
+from common.options import ResumableOptions, not_negative, option, positive
+
+EFFICIENCIES = (1.0, 0.1, 0.01, 0.001)
+
+
+def check_efficiencies(values: tuple[float, ...]) -> str | None:
+    """What is wrong with background efficiencies."""
+    return None if all(0 < value <= 1 for value in values) else "must be above 0, and at most 1"
+
+
+def check_injected(values: tuple[float, ...]) -> str | None:
+    """What is wrong with several S/B."""
+    wrong = any(not 0 <= value < 1 for value in values) or len(set(values)) < len(values)
+    return "must be different numbers, of 0 or above and below 1" if wrong else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchOptions(ResumableOptions):
+    """What is searched, and how."""
+
+    scan_min: float | None = option(
+        None, "center of the first window, in the unit of the resonant variable", check=positive, default_text="no scan, one window"
+    )
+    scan_max: float | None = option(
+        None, "center of the last window, in the unit of the resonant variable", check=positive, default_text="no scan"
+    )
+    n_windows: int = option(
+        6, "windows of a scan; centers are a geometric sequence, widths in proportion to them as 3.3 to 3.7 is to 3.5", check=positive
+    )
+    efficiencies: tuple[float, ...] = option(
+        (),
+        "background efficiencies of the selections; all events (1) are always among them",
+        check=check_efficiencies,
+        default_text="1 0.1 0.01 0.001",
+    )
+    sqrt_s: float = option(
+        13.0, "energy of the collisions, of which the dijet functions take the mass as a share", unit="TeV", check=positive
+    )
+    fit_min: float | None = option(
+        None,
+        "where the fit begins, in the unit of the resonant variable",
+        check=positive,
+        default_text="5 % above the peak of the spectrum, or higher, where the fit describes the sideband",
+    )
+    fit_max: float | None = option(
+        None,
+        "where the fit ends, in the unit of the resonant variable",
+        check=positive,
+        default_text="where bins of the sideband have less than 10 events",
+    )
+    systematic: float = option(0.0, "relative error of the background in the window, beside that of the fit", check=not_negative)
+    n_toys: int = option(1000, "background toys for the global p-value; 0: none", check=not_negative)
+    blind: bool = option(False, "do not look into the windows: expectations only, no significance")
+    inject: tuple[float, ...] = option(
+        (),
+        "add known signal, so much over the data in the signal region of --data_dir; of several values each is a search of its own",
+        check=check_injected,
+        default_text="nothing",
+        recorded=False,
+    )
+    inject_from: tuple[Path, ...] = option(
+        (),
+        "arrays of events (.npy; columns of data.npy) whose events of label 1 are the signal",
+        metavar="FILE",
+        default_text="signal in --data_dir that is not among its data",
+        recorded=False,
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if (self.scan_min is None) != (self.scan_max is None):
+            raise InputError(f"{self.flag('scan_min')} and {self.flag('scan_max')} belong together")
+        if self.scan_min is not None and self.scan_max is not None and self.n_windows > 1 and self.scan_min >= self.scan_max:
+            raise InputError(f"{self.flag('scan_min')} {self.scan_min:g} must be below {self.flag('scan_max')} {self.scan_max:g}")
+        if self.inject_from and not self.inject:
+            raise InputError(f"{self.flag('inject_from')} needs {self.flag('inject')}, which says how much")
+
+    @property
+    def cuts(self) -> tuple[float, ...]:
+        """The efficiencies, each once, falling."""
+        return tuple(sorted({*(self.efficiencies or EFFICIENCIES), 1.0}, reverse=True))
+
+    @property
+    def is_scan(self) -> bool:
+        """Whether there are several windows."""
+        return self.scan_min is not None

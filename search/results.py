@@ -1,0 +1,127 @@
+"""The results of a search as tables: for bump_hunt.json, bump_hunt.csv and the screen."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from scipy.stats import norm
+
+from common.contract import OutputFile
+from events.window import Window
+from search.hunt import Measured, SearchedWindow
+
+SEARCH_FILES = (
+    OutputFile(
+        "bump_hunt.json",
+        "of every window and efficiency: observed, expected with errors, p0, z, yield, intervals, limit, order, goodness, parameters; "
+        "windows left out, global p-value, how it was obtained",
+    ),
+    OutputFile("bump_hunt.csv", "the same numbers, one line for every window and efficiency"),
+    OutputFile("spectrum_CENTER_EFFICIENCY.png", "mass spectrum with fit, pulls and the count in the window", "", "spectrum_*.png"),
+    OutputFile("p0.png", "local p-values against the center of the window"),
+)
+CURVE_FILES = (
+    OutputFile("injection.json, injection.csv", "with several values of --inject: what was found of each", "", "injection.[jc]s*"),
+    OutputFile("injection.png", "with several values of --inject: local significance against the injected S/B"),
+)
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A window that is not searched, and why."""
+
+    window: Window
+    reason: str
+
+
+@dataclass(frozen=True)
+class GlobalResult:
+    """The largest local significance, and how often background alone has one as large anywhere.
+
+    Attributes
+    ----------
+    window, efficiency
+        Where it is.
+    z, p0 : float
+        Local significance and p-value.
+    p : float
+        Global p-value.
+    n_toys, n_above : int
+        Toys, and those of them with at least this significance.
+    """
+
+    window: Window
+    efficiency: float
+    z: float
+    p0: float
+    p: float
+    n_toys: int
+    n_above: int
+
+    @property
+    def global_z(self) -> float:
+        """The global p-value in standard deviations."""
+        return float(norm.isf(self.p))
+
+    def sentence(self, n_selections: int) -> str:
+        """What to say."""
+        where = f"{self.window} at efficiency {self.efficiency:g}"
+        largest = f"largest local significance {self.z:.2f} σ (p0 = {self.p0:.2g}) in {where}"
+        if self.n_above == 0:
+            return f"{largest}; global p-value below {self.p:.2g}: none of {self.n_toys} background toys has as much in any of {n_selections}"
+        return (
+            f"{largest}; global p-value {self.p:.2g} ({self.global_z:.1f} σ): {self.n_above} of {self.n_toys} background toys have as "
+            f"much in one of {n_selections}"
+        )
+
+
+def as_json(searched: Sequence[SearchedWindow], left_out: Sequence[LeftOut], overall: GlobalResult | None) -> dict[str, Any]:
+    """Everything, for bump_hunt.json."""
+    windows = [
+        {"window": _edges(each.bins.window), "fit_range": [each.bins.edges[0], each.bins.edges[-1]], "bins": len(each.bins)}
+        | {"efficiencies": [asdict(measured) for measured in each.measured]}
+        for each in searched
+    ]
+    found = None
+    if overall is not None:
+        found = asdict(overall) | {"window": _edges(overall.window), "global_z": overall.global_z}
+    return {"windows": windows, "left_out": [_edges(each.window) | {"reason": each.reason} for each in left_out], "global": found}
+
+
+def _edges(window: Window) -> dict[str, Any]:
+    return {"low": window.low, "high": window.high, "center": window.center, "unit": window.resonant.unit}
+
+
+COLUMNS = ("low", "high", "center", "efficiency", "observed", "expected", "error", "fit_error", "p0", "z", "yield_", "low_68", "high_68",
+           "low_95", "high_95", "limit", "order", "goodness", "method", "failure")  # fmt: skip
+
+
+def rows(searched: Sequence[SearchedWindow]) -> Iterator[tuple[Any, ...]]:
+    """Lines for bump_hunt.csv, with the columns of `COLUMNS`; empty where there is no number."""
+    for each in searched:
+        for measured in each.measured:
+            values = _edges(each.bins.window) | asdict(measured)
+            for level in ("68", "95"):
+                interval = values[f"interval_{level}"] or (None, None)
+                values |= {f"low_{level}": interval[0], f"high_{level}": interval[1]}
+            yield tuple("" if values[name] is None else values[name] for name in COLUMNS)
+
+
+def line(window: Window, measured: Measured) -> str:
+    """What to say of a window at an efficiency."""
+    start = f"{window} at efficiency {measured.efficiency:g}"
+    if measured.expected is None or measured.error is None:
+        return f"{start}: no fit: {measured.failure}" if measured.failure else start
+    digits = 0 if measured.expected >= 100 else 1
+    text = f"{start}: {measured.expected:.{digits}f} ± {measured.error:.{digits}f} events expected ({measured.order} parameters, "
+    text += f"goodness {measured.goodness:.2f})"
+    if measured.observed is None or measured.z is None:
+        return text
+    low, high = measured.interval_68 or (math.nan, math.nan)
+    return (
+        f"{text}, {measured.observed} found: {measured.z:+.2f} σ, p0 = {measured.p0:.2g}, yield {measured.yield_:.{digits}f} "
+        f"({low:.{digits}f} to {high:.{digits}f}), below {measured.limit:.{digits}f} at 95 % CL"
+    )

@@ -1,0 +1,280 @@
+"""A search from separated events to its results: windows separated anew, the mode's stages in each, fits, significance, figures."""
+
+from __future__ import annotations
+
+import csv
+import io
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from background.arrays import fold_folders
+from common.contract import patterns
+from common.errors import InputError
+from common.files import load_array, load_json, save_json, write_whole
+from common.options import StageOptions, option
+from common.seeds import make_rng
+from evaluation.folds import ScoredRun
+from events.columns import Columns
+from events.injection import Injection, known_signal
+from events.options import SIDEBAND_TRAIN, RegionOptions
+from events.regions import ALL_DATA
+from events.separation import SEPARATED_FILES, Fractions, SeparatedEvents, separate_table
+from events.view import UNKNOWN, load_events
+from events.window import Window
+from plots import search as figures
+from plots.style import save
+from search.bins import MassBins, scan_windows, unit_in_tev
+from search.hunt import FitSettings, LeftOutError, SearchedWindow, fit_bins, search_window
+from search.options import SearchOptions
+from search.results import COLUMNS, CURVE_FILES, SEARCH_FILES, GlobalResult, LeftOut, as_json, line, rows
+from search.selection import ScoredWindow
+from search.toys import PatternToys, Selections, analyse
+from workflow.checks import check_results_are_of
+from workflow.plan import Step, describe, do_steps
+from workflow.records import locked, warnings_of
+from workflow.separation import write_separated
+from workflow.stage import Stage, out_of_date, recover
+
+logger = logging.getLogger(__name__)
+
+SIGNAL_REGION_TRAIN = 0.5  # with folds it decides nothing
+
+
+@dataclass(frozen=True, kw_only=True)
+class WindowOptions(RegionOptions, StageOptions):
+    """How the events of a window are separated."""
+
+    inject: float = option(0.0, "signal that is added, over the data in the signal region of stage 1")
+
+
+@dataclass(frozen=True)
+class Hunt:
+    """A search of some data, with some injected signal.
+
+    Parameters
+    ----------
+    options : SearchOptions
+        With a seed.
+    data_dir : Path
+        Separated events, of which all data are taken.
+    folder : Path
+        For everything that is written.
+    window : Window
+        The signal region, of which signal is injected; the window of the search, unless there is a scan.
+    s_over_b : float
+        Signal that is injected, over the data in the signal region.
+    steps_of : callable
+        The mode's stages for events in a folder, with results in another; these must be there.
+    """
+
+    options: SearchOptions
+    data_dir: Path
+    folder: Path
+    window: Window
+    s_over_b: float
+    steps_of: Callable[[Path, Path], list[Step]]
+
+    @property
+    def injection(self) -> Injection:
+        """What is injected."""
+        files = self.options.inject_from or (known_signal(self.data_dir) if self.s_over_b else ())
+        return Injection(self.s_over_b, tuple(files))
+
+    @cached_property
+    def data(self) -> tuple[np.ndarray, np.ndarray]:
+        """All data [n, 2 + d] with what is injected, without labels, and their rows [n]."""
+        events, row = load_events(self.data_dir / f"{ALL_DATA[0]}.npy"), load_array(self.data_dir / f"{ALL_DATA[1]}.npy")
+        events, row = self.injection.into(events, row, self.window, make_rng(self.options.seed or 0, "injection"))
+        events = events.copy()
+        events[:, -1] = UNKNOWN
+        return events, row
+
+    @property
+    def settings(self) -> FitSettings:
+        """How spectra are fitted."""
+        options = self.options
+        return FitSettings(options.sqrt_s / unit_in_tev(self.window.resonant), options.fit_min, options.fit_max, options.systematic)
+
+    @cached_property
+    def windows(self) -> tuple[list[Window], list[LeftOut]]:
+        """Those that are searched, and those that cannot be."""
+        windows, options, kept, left_out = [self.window], self.options, [], []
+        if options.scan_min is not None and options.scan_max is not None:
+            windows = scan_windows(options.scan_min, options.scan_max, options.n_windows, self.window.resonant)
+        for window in windows:
+            try:
+                self.bins_of(window, self.data[0][:, 0])
+                kept.append(window)
+            except LeftOutError as error:
+                left_out.append(LeftOut(window, str(error)))
+        if not kept:
+            reasons = "; ".join(f"{each.window}: {each.reason}" for each in left_out)
+            raise InputError(f"{self.data_dir}: no window can be searched: {reasons}")
+        return kept, left_out
+
+    def bins_of(self, window: Window, m: np.ndarray) -> MassBins:
+        """The bins of the fit around a window, given all masses [n]."""
+        return fit_bins(m, window, self.settings, make_rng(self.options.seed or 0, f"range of the fit {window}"))
+
+    def folder_of(self, window: Window) -> Path:
+        """Where the mode's results of a window are."""
+        return self.folder / f"window_{window.center:.4g}"
+
+    def separation(self, window: Window) -> Stage:
+        """The stage that separates all data at the window, as stage 1 does with a table."""
+        options = WindowOptions(SR_min=window.low, SR_max=window.high, seed=self.options.seed, inject=self.s_over_b)
+
+        def inputs() -> list[Path]:
+            own = [self.data_dir / f"{name}.npy" for name in ALL_DATA] + [self.data_dir / "columns.json"]
+            return [*own, *self.injection.files]
+
+        def work(folder: Path) -> dict[str, Any]:
+            events, row = self.data
+            columns = Columns.read(self.data_dir, events.shape[1] - 2)
+            columns = Columns(columns.resonant, columns.features, signal_region=window.edges)
+            fractions, rng = Fractions(SIDEBAND_TRAIN, SIGNAL_REGION_TRAIN, 0.0), make_rng(options.seed or 0, "separation")
+            separation = separate_table(events[:, 0], events[:, -1], window, fractions, rng)
+            return write_separated(SeparatedEvents(events, events, row, separation, options.seed or 0), columns, window, folder)
+
+        return Stage("separation", self.folder_of(window) / "separated_data", options, inputs, patterns(SEPARATED_FILES), work)
+
+    def do(self, *, force: bool) -> None:
+        """Do what is not up to date, window by window, then fit. The folder must be locked."""
+        windows, left_out = self.windows
+        for each in left_out:
+            logger.warning("%s is left out: %s", each.window, each.reason)
+        for window in windows:
+            logger.info("window %s", window)
+            folder, separation = self.folder_of(window), self.separation(window)
+            with ExitStack() as locks:
+                for place in (folder, separation.folder):
+                    locks.enter_context(locked(place))
+                    recover(place)
+                if not force:
+                    check_results_are_of(self.data_dir, [separation])
+                do_steps([Step(separation)], force=force, resume=self.options.resume)
+                do_steps(self.steps_of(separation.folder, folder), force=force, resume=self.options.resume)
+        for window in windows:
+            for text in warnings_of(self.folder_of(window), "classifiers"):
+                logger.warning("once more, from %s: %s", self.folder_of(window).name, text)
+        recover(self.folder)
+        do_steps([Step(self.stage())], force=force, resume=False)
+        for text in load_json(self.folder / "bump_hunt.json")["said"]:
+            logger.info("%s", text)
+
+    def describe(self, *, force: bool) -> str:
+        """What `do` would do, a few lines for every stage."""
+        windows, left_out = self.windows
+        lines = [f"{each.window} is left out: {each.reason}\n" for each in left_out]
+        for window in windows:
+            separation = self.separation(window)
+            lines.append(f"window {window}\n" + describe([Step(separation)], force=force, resume=self.options.resume))
+            if (separation.folder / "columns.json").is_file() and out_of_date(separation) is None:
+                lines.append(describe(self.steps_of(separation.folder, self.folder_of(window)), force=force, resume=self.options.resume))
+            else:
+                lines.append(f"then the stages of the mode, in {self.folder_of(window)}/\n")
+        lines.append(f"then fits, significance and figures, in {self.folder}/\n")
+        return "".join(lines)
+
+    def stage(self) -> Stage:
+        """Fits, significance, figures, tables."""
+        windows, left_out = self.windows
+        places = [self.folder_of(window) for window in windows]
+
+        def inputs() -> list[Path]:
+            names = ("scores.npy", "columns.json", "fold_*/X_test.npy", "fold_*/preds_matris_held_out.npy")
+            return [path for place in places for name in names for path in sorted(place.glob(name))]
+
+        def work(folder: Path) -> dict[str, Any]:
+            runs = [ScoredRun.read(place, place, [fold.name for fold in fold_folders(place)]) for place in places]
+            return self._search(runs, left_out, folder)
+
+        return Stage("bump_hunt", self.folder, self.options, inputs, patterns(SEARCH_FILES), work, after=("classifiers",))
+
+    def _search(self, runs: Sequence[ScoredRun], left_out: Sequence[LeftOut], folder: Path) -> dict[str, Any]:
+        """Search scored events, and write what is found."""
+        options, seed = self.options, self.options.seed or 0
+        m = runs[0].scores["m"]
+        if any(not np.array_equal(run.scores[name], runs[0].scores[name]) for run in runs for name in ("m", "row", "fold")):
+            raise InputError(f"{self.folder}: the windows have scores of different events")
+        scored = [ScoredWindow(self.bins_of(run.window, m), run.efficiency, run.n_held_out) for run in runs]
+        searched = [
+            search_window(each, m, options.cuts, self.settings, make_rng(seed, f"search {each.bins.window}"), blind=options.blind)
+            for each in scored
+        ]
+        overall = None if options.blind or not options.n_toys else self._overall(scored, searched, m)
+        for window in searched:
+            for measured in window.measured:
+                if (fit := window.fits.get(measured.efficiency)) is not None:
+                    name = f"spectrum_{window.bins.window.center:.4g}_{measured.efficiency:g}.png"
+                    whole = (window.bins.edges[0], window.bins.edges[-1])
+                    save(figures.spectrum_with_fit(window.spectra[measured.efficiency], fit, measured, whole), folder / name)
+        if not options.blind:
+            save(figures.p0_against_center(searched, self.window.resonant), folder / "p0.png")
+        said = [line(each.bins.window, measured) for each in searched for measured in each.measured]
+        if len(searched) > 1:
+            said.append("a signal in one window lies in the sidebands of its neighbours, whose expectations it may raise")
+        if overall is not None:
+            said.append(overall.sentence(sum(len(each.fits) for each in searched)))
+        elif options.blind:
+            said.append("blind: nobody has looked into the windows")
+        results = as_json(searched, left_out, overall) | {"blind": options.blind, "injected_s_over_b": self.s_over_b, "said": said}
+        save_json(folder / "bump_hunt.json", results)
+        _save_csv(folder / "bump_hunt.csv", COLUMNS, rows(searched))
+        return {"global": results["global"], "windows": len(searched), "left_out": results["left_out"]}
+
+    def _overall(self, scored: Sequence[ScoredWindow], searched: Sequence[SearchedWindow], m: np.ndarray) -> GlobalResult | None:
+        """The global p-value of the largest significance; None where no fit is."""
+        found = [(measured.z, window.bins.window, measured) for window in searched for measured in window.measured if measured.z is not None]
+        usable = [number for number, window in enumerate(searched) if 1.0 in window.fits]
+        if not found or not usable:
+            return None
+        z, window, measured = max(found, key=lambda each: each[0])
+        toys = background_toys([scored[number] for number in usable], [searched[number] for number in usable], m)
+        outcome = analyse(toys, self.options.n_toys, self.options.systematic, make_rng(self.options.seed or 0, "toys"))
+        p, n_above = outcome.global_p(z)
+        return GlobalResult(window, measured.efficiency, z, measured.p0, p, self.options.n_toys, n_above)
+
+
+def background_toys(scored: Sequence[ScoredWindow], searched: Sequence[SearchedWindow], m: np.ndarray) -> PatternToys:
+    """Toys of the background of searched windows, all of which have an inclusive fit."""
+    selections = Selections(tuple(each.bins for each in searched), tuple(each.fits for each in searched))
+    return PatternToys(selections, m, [each.strictest(tuple(found.fits)) for each, found in zip(scored, searched, strict=True)])
+
+
+def _save_csv(path: Path, head: Sequence[str], lines: Any) -> None:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(head)
+    writer.writerows(lines)
+    write_whole(path, lambda partial: partial.write_text(text.getvalue(), encoding="utf-8"))
+
+
+def curve_stage(options: SearchOptions, save_dir: Path, folders: Mapping[float, Path], window: Window) -> Stage:
+    """Significance against injected signal, in the window that is searched, or that of a scan next to where the signal is counted."""
+
+    def inputs() -> list[Path]:
+        return [folder / "bump_hunt.json" for folder in folders.values()]
+
+    def work(folder: Path) -> dict[str, Any]:
+        found: dict[float, list[float | None]] = {}
+        lines = []
+        for x, place in folders.items():
+            nearest = min(load_json(place / "bump_hunt.json")["windows"], key=lambda each: abs(each["window"]["center"] - window.center))
+            for each in nearest["efficiencies"]:
+                found.setdefault(each["efficiency"], []).append(each["z"])
+                lines.append((x, nearest["window"]["center"], each["efficiency"], each["observed"], each["expected"], each["z"], each["p0"]))
+        names = ("injected_s_over_b", "center", "efficiency", "observed", "expected", "z", "p0")
+        save_json(folder / "injection.json", {"points": [dict(zip(names, values, strict=True)) for values in lines]})
+        _save_csv(folder / "injection.csv", names, lines)
+        save(figures.significance_against_injected(list(folders), found), folder / "injection.png")
+        return {"points": len(lines)}
+
+    return Stage("injection_curve", save_dir, options, inputs, patterns(CURVE_FILES), work, after=("bump_hunt",))
