@@ -1,0 +1,116 @@
+"""The search on events with and without signal: local significance by window and efficiency, global p-values; LaCATHODE's memory.
+
+    python benchmarks/search.py --features_file pythia_dijets.features.h5 --extra_bkg_file extra_inneronly.features.h5 --seed 11
+
+Stage 1 injects signal at 3.5 TeV, run_bump_hunt.py scans six windows from 3.2 to 5.0 TeV, without labels. The density estimators are trained
+once for every window, and shared. LaCATHODE's flow has learned from some of the events of the sideband and not from others: if it remembers
+them, cuts select another share of them (pulls of the numbers selected, mass bin by mass bin).
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import measuring
+import numpy as np
+
+from common.files import load_json
+from events.records import load_scores
+
+SCAN = ("--scan_min", 3.2, "--scan_max", 5.0, "--n_windows", 6)
+SAMPLES = ("--mode", "CATHODE", "--cf_n_samples", 200_000, "--cf_realistic_conditional", "--cf_oversampling", "--cf_no_logit")
+TREES = ("--cf_model", "hgb", "--cf_n_runs", 1, "--cf_n_ensemble", 20)
+NETWORKS = ("--cf_n_runs", 1, "--cf_n_ensemble", 5)
+RUNS = {
+    "CATHODE, trees": (*SAMPLES, *TREES),
+    "CWoLa, trees": ("--mode", "CWoLa", "--cf_oversampling", "--cf_no_logit", *TREES),
+    "LaCATHODE, trees": ("--mode", "LaCATHODE", "--cf_use_class_weights", *TREES),
+    "CATHODE, networks": (*SAMPLES, *NETWORKS),
+}
+N_BINS = 20
+
+
+def prepare(options: Any, s_over_b: float) -> Path:
+    """The folder of separated events."""
+    from run_data_preparation_LHCORD import Options, stage
+    from workflow.stage import run_stage
+
+    folder = Path(options.work_dir) / f"separated_{s_over_b:g}_{options.seed}"
+    if not (folder / "mjj_spectrum.png").exists():
+        extra, features = Path(options.extra_bkg_file), Path(options.features_file)
+        run_stage(
+            stage(Options(features_file=features, extra_bkg_file=extra, outdir=folder, seed=options.seed, S_over_B=s_over_b)),
+            resume=False,
+        )
+    return folder
+
+
+def memory(window: Path) -> dict[str, Any]:
+    """Whether the flow's training events in the sideband are selected as often as those that it has not learned from.
+
+    For every efficiency the two shares, and χ² of their difference in bins of the mass with its degrees of freedom.
+    """
+    scores = load_scores(window / "scores.npy")
+    trained = np.isin(scores["m"], np.load(window / "separated_data" / "outerdata_train.npy")[:, 0])
+    untrained = np.isin(scores["m"], np.load(window / "separated_data" / "outerdata_test.npy")[:, 0]) & ~trained
+    edges = np.quantile(scores["m"], np.linspace(0, 1, N_BINS + 1))
+    found = {}
+    for cut in (0.1, 0.01, 0.001):
+        passed = scores["background_efficiency"] <= cut
+        all_of, of = (np.array([np.histogram(scores["m"][group & some], edges)[0] for group in (trained, untrained)])
+                      for some in (np.ones(len(passed), dtype=bool), passed))  # fmt: skip
+        share = of / np.maximum(all_of, 1)
+        pooled = of.sum(axis=0) / np.maximum(all_of.sum(axis=0), 1)
+        variance = pooled * (1 - pooled) * (1 / np.maximum(all_of, 1)).sum(axis=0)
+        known = of.sum(axis=0) >= 10
+        chi2 = float((np.diff(share, axis=0)[0, known] ** 2 / variance[known]).sum())
+        found[f"{cut:g}"] = {"trained": float(of[0].sum() / all_of[0].sum()), "untrained": float(of[1].sum() / all_of[1].sum()),
+                             "chi2": chi2, "ndf": int(known.sum())}  # fmt: skip
+    return found
+
+
+def runs(options: Any, s_over_b: float) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every search of these events: its name and what came out."""
+    separated = prepare(options, s_over_b)
+    work = Path(options.work_dir) / f"search_{s_over_b:g}_{options.seed}"
+    flows = work / "CATHODE_trees"
+    for name in options.runs:
+        out, flags = work / name.replace(", ", "_"), list(RUNS[name])
+        if out != flows and "CWoLa" not in name:
+            flags += ["--DE_dir", flows]
+        begin = time.monotonic()
+        measuring.script("run_bump_hunt.py", "--data_dir", separated, "--save_dir", out, "--seed", options.seed, "--resume", *SCAN, *flags)
+        found = load_json(out / "bump_hunt.json") | {"seconds": time.monotonic() - begin}
+        if name.startswith("LaCATHODE"):
+            found["memory"] = {window.name: memory(window) for window in sorted(out.glob("window_*"))}
+        yield name, found
+
+
+def main() -> None:
+    """Search, print and store what came out."""
+    parser = measuring.parser(__doc__)
+    parser.add_argument("--s_over_b", type=float, nargs="+", default=[0.006, 0.003, 0.0])
+    parser.add_argument("--runs", nargs="+", choices=RUNS, default=list(RUNS))
+    options = parser.parse_args()
+    results: dict[str, Any] = {}
+    rows: list[tuple[str, ...]] = [("S/B", "search", "efficiency", "local σ by window", "largest", "global p", "s")]
+    for s_over_b in options.s_over_b:
+        for name, found in runs(options, s_over_b):
+            results.setdefault(f"{s_over_b:g}", {})[name] = found
+            best = found["global"]
+            for number, each in enumerate(found["windows"][0]["efficiencies"]):
+                z = [window["efficiencies"][number]["z"] for window in found["windows"]]
+                shown = ", ".join(f"{window['window']['center']:.2f}: " + ("no fit" if value is None else f"{value:+.1f}")
+                                  for window, value in zip(found["windows"], z, strict=True))  # fmt: skip
+                last = (f"{best['z']:.1f}", f"{best['p']:.2g}", f"{found['seconds']:.0f}") if number == 0 else ("", "", "")
+                rows.append((f"{100 * s_over_b:g} %", name, f"{each['efficiency']:g}", shown, *last))
+                sys.stderr.write(f"{rows[-1]}\n")
+    measuring.write("search", {"runs": results}, rows)
+
+
+if __name__ == "__main__":
+    main()
