@@ -65,7 +65,9 @@ class Options(SearchOptions):
         if self.arrays.mode not in MODES:
             raise InputError(f"{self.arrays.flag('mode')} {self.arrays.mode}: a search needs one of {', '.join(MODES)}")
         if self.arrays.k_folds == 0:
-            raise InputError(f"{self.arrays.flag('k_folds')} 0: a search needs folds, so that no event is scored by what has seen it")
+            raise InputError(
+                f"{self.arrays.flag('k_folds')} 0: a search needs folds, so that no event is scored by what has seen it"
+            )
         if self.is_scan and (self.arrays.SR_min, self.arrays.SR_max) != (None, None):
             raise InputError(f"{self.arrays.flag('SR_min')} and {self.arrays.flag('SR_max')} are of one window, not of a scan")
 

@@ -1,10 +1,10 @@
 """The search on events with and without signal: local significance by window and efficiency, global p-values; LaCATHODE's memory.
 
-    python benchmarks/search.py --features_file pythia_dijets.features.h5 --extra_bkg_file extra_inneronly.features.h5 --seed 11
+    python benchmarks/search.py --features_file pythia_dijets.features.h5 --extra_bkg_file extra_inneronly.features.h5
 
-Stage 1 injects signal at 3.5 TeV, run_bump_hunt.py scans six windows from 3.2 to 5.0 TeV, without labels. The density estimators are trained
-once for every window, and shared. LaCATHODE's flow has learned from some of the events of the sideband and not from others: if it remembers
-them, cuts select another share of them (pulls of the numbers selected, mass bin by mass bin).
+Stage 1 injects signal at 3.5 TeV, run_bump_hunt.py scans six windows from 3.2 to 5.0 TeV, without labels. The density estimators are
+trained once for every window, and shared. LaCATHODE's flow has learned from some of the events of the sideband and not from others: if
+it remembers them, cuts select another share of them (compared in bins of the mass).
 """
 
 from __future__ import annotations
@@ -83,7 +83,9 @@ def runs(options: Any, s_over_b: float) -> Iterator[tuple[str, dict[str, Any]]]:
         if out != flows and "CWoLa" not in name:
             flags += ["--DE_dir", flows]
         begin = time.monotonic()
-        measuring.script("run_bump_hunt.py", "--data_dir", separated, "--save_dir", out, "--seed", options.seed, "--resume", *SCAN, *flags)
+        measuring.script(
+            "run_bump_hunt.py", "--data_dir", separated, "--save_dir", out, "--seed", options.seed, "--resume", *SCAN, *flags
+        )
         found = load_json(out / "bump_hunt.json") | {"seconds": time.monotonic() - begin}
         if name.startswith("LaCATHODE"):
             found["memory"] = {window.name: memory(window) for window in sorted(out.glob("window_*"))}

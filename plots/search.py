@@ -26,7 +26,9 @@ def spectrum_with_fit(counts: np.ndarray, fit: BackgroundFit, measured: Measured
     name = f"fit of the sideband, {fit.order} parameters"
     upper.stairs(fit.expected / widths, edges, color="tab:blue", label=name, baseline=None)
     some = is_shown & (counts > 0)
-    upper.errorbar(centres[some], counts[some] / widths[some], np.sqrt(counts[some]) / widths[some], fmt=".k", ms=4, lw=1, label="data")
+    upper.errorbar(
+        centres[some], counts[some] / widths[some], np.sqrt(counts[some]) / widths[some], fmt=".k", ms=4, lw=1, label="data"
+    )
     pulls = (counts - fit.expected) / np.sqrt(fit.expected)
     for chosen, fill in ((is_shown & ~inside, "tab:blue"), (is_shown & inside, "tab:red")):
         lower.bar(centres[chosen], pulls[chosen], widths[chosen], color=fill, alpha=0.7)
@@ -62,10 +64,11 @@ def p0_against_center(searched: Sequence[SearchedWindow], resonant: Column) -> F
     for sigma in SIGMAS:
         if (p := float(norm.sf(sigma))) > 0.1 * smallest:
             axes.axhline(p, color="grey", lw=0.7, ls="--")
-            axes.annotate(f"{sigma} σ", (high, p), xytext=(-3, 2), textcoords="offset points", ha="right", fontsize="small", color="grey")
-    label = drawable([resonant.label])[0]
-    axes.set(yscale="log", ylim=(0.3 * smallest, 1), xlim=(low, high), ylabel="local p-value of no excess",
-             xlabel=resonant.quantity("center of the window in " + label) if not resonant.unit else f"center of the window in {label} ({resonant.unit})")  # fmt: skip
+            axes.annotate(
+                f"{sigma} σ", (high, p), xytext=(-3, 2), textcoords="offset points", ha="right", fontsize="small", color="grey"
+            )
+    label = drawable([f"center of the window in {resonant.axis}"])[0]
+    axes.set(yscale="log", ylim=(0.3 * smallest, 1), xlim=(low, high), ylabel="local p-value of no excess", xlabel=label)
     axes.legend(fontsize="small")
     return figure
 

@@ -13,7 +13,7 @@ from events.columns import Column
 from events.options import PAPER_REGION
 from events.window import PREFIXES, Window
 
-BINS_PER_WINDOW = 4
+BINS_PER_WINDOW = 8
 RELATIVE_WIDTH = 2 * (PAPER_REGION[1] - PAPER_REGION[0]) / (PAPER_REGION[1] + PAPER_REGION[0])  # of a window, in its center
 
 
@@ -66,7 +66,7 @@ class MassBins:
 
     @classmethod
     def around(cls, window: Window, low: float, high: float, sqrt_s: float) -> MassBins:
-        """Those that lie between two masses, four inside the window.
+        """Those that lie between two masses, eight inside the window.
 
         Raises
         ------

@@ -38,18 +38,19 @@ def profiled(n: np.ndarray, s: np.ndarray, b: float, delta: float, measured: np.
         Outcome of the constraint on α: 0 in the data.
     """
     n, s, measured = np.broadcast_arrays(*(np.asarray(each, dtype=np.float64) for each in (n, s, measured)))
-    # The equation for α, δ B (n / (s + B) - 1) = α - measured with B = b e^(δα), is solved by Newton's method from where it
-    # crosses in the limit of a free or of a fixed background; steps are kept short, where the likelihood is steep.
+    # δ B (n / (s + B) - 1) = α - measured with B = b e^(δα), solved for α by Newton's method with short steps.
     alpha = measured.copy()
     if delta > 0:
+        negative = np.minimum(s, -SMALLEST_TOTAL * b)
+        lowest = np.where(s < 0, np.log(-negative / b) / delta, -np.inf)  # below it, signal and background would be less than 0
         for _ in range(NEWTON_STEPS):
             rate = b * np.exp(delta * alpha)
             total = np.maximum(s + rate, SMALLEST_TOTAL * b)
             slope = delta * rate * (n / total - 1) - (alpha - measured)
             curvature = delta**2 * rate * (n * s / total**2 - 1) - 1
             step = np.clip(slope / np.maximum(-curvature, 1.0), -1, 1)
-            alpha = alpha + step
-            if np.abs(step).max(initial=0) < 1e-12:
+            before, alpha = alpha, np.maximum(alpha + step, lowest)
+            if np.abs(alpha - before).max(initial=0) < 1e-12:
                 break
     total = np.maximum(s + b * np.exp(delta * alpha), 0)
     return xlogy(n, total) - total - (alpha - measured) ** 2 / 2 - (xlogy(n, n) - n), alpha
@@ -166,12 +167,14 @@ class Count:
         q = float(self._q_tilde(n, np.float64(s), zero))
         q_asimov = float(self._q_tilde(np.float64(asimov_background), np.float64(s), null))
         root, root_asimov = math.sqrt(q), math.sqrt(q_asimov)
+        if root_asimov == 0:  # so small a yield that rounding hides it
+            return 1.0
         if root <= root_asimov:
             with_signal, without = norm.sf(root), norm.cdf(root_asimov - root)
         else:
             with_signal = norm.sf((q + q_asimov) / (2 * root_asimov))
             without = norm.sf((q - q_asimov) / (2 * root_asimov))
-        return float(with_signal / without)
+        return float(with_signal / without) if without > 0 else 0.0
 
     def _signed_q0(self, n: np.ndarray, measured: np.ndarray) -> np.ndarray:
         """Signed q0 of counts, if the constraint says that α is `measured`."""

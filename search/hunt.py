@@ -52,8 +52,8 @@ class FitSettings:
 def fit_bins(m: np.ndarray, window: Window, settings: FitSettings, rng: np.random.Generator) -> MassBins:
     """The bins of the fit around a window; its own events are not looked at.
 
-    Where no range is given, it begins at the first edge that is 5 % above the peak of the spectrum, or at the first one above that from which
-    on the fit of all sideband events has a goodness of at least 0.05; it ends before the first bin of the sideband with less than 10 events.
+    Where no range is given, it begins at the first edge that is 5 % above the peak of the spectrum, or at the first one above that from
+    which on the fit of all sideband events has a goodness of at least 0.05; it ends before the first bin with less than 10 of them.
 
     Parameters
     ----------
@@ -63,10 +63,15 @@ def fit_bins(m: np.ndarray, window: Window, settings: FitSettings, rng: np.rando
     Raises
     ------
     LeftOutError
-        If this leaves less than one width of the window on either side of it.
+        If this leaves less than one width of the window on either side of it, or nothing describes the sideband.
     """
     sideband = m[~window.contains(m)]
-    whole = MassBins.around(window, float(min(sideband.min(), window.low)), float(max(sideband.max(), window.high)) * 1.1, settings.sqrt_s)
+    if len(sideband) == 0 or window.high >= settings.sqrt_s:
+        raise LeftOutError(
+            "there is no sideband" if len(sideband) == 0 else f"above the energy of the collisions, {settings.sqrt_s:g}"
+        )
+    ends = float(min(sideband.min(), window.low)), float(max(sideband.max(), window.high)) * 1.1
+    whole = MassBins.around(window, *ends, settings.sqrt_s)
     counts, edges = whole.counts(sideband), np.array(whole.edges)
     fitted = np.flatnonzero(~whole.in_window)
     if settings.high is None:
@@ -75,6 +80,8 @@ def fit_bins(m: np.ndarray, window: Window, settings: FitSettings, rng: np.rando
         high = float(edges[few[0]] if len(few) else edges[-1])
     else:
         high = settings.high
+    if high < window.high + window.width * (1 - 1e-9):
+        raise LeftOutError(f"less than its width between its upper edge and {high:.4g}, where the fit ends")
     peak = fitted[np.argmax(counts[fitted] / np.diff(edges)[fitted])]
     lowest = ABOVE_THE_PEAK * float(edges[peak : peak + 2].mean()) if settings.low is None else settings.low
     firsts = edges[(edges >= lowest * (1 - 1e-9)) & (edges <= window.low - window.width * (1 - 1e-9))]
@@ -202,7 +209,12 @@ def search_window(
             continue
         goodness = fitter.goodness(counts, fit, GOODNESS_TOYS, rng)
         count = count_in(fit, counts, settings.systematic)
-        result: dict[str, Any] = {"expected": count.background, "error": count.error, "fit_error": fit.prediction[1], "order": fit.order}
+        result: dict[str, Any] = {
+            "expected": count.background,
+            "error": count.error,
+            "fit_error": fit.prediction[1],
+            "order": fit.order,
+        }
         result |= {"parameters": fit.parameters.tolist(), "goodness": goodness}
         if not blind:
             result |= {"observed": found, "p0": count.p0, "z": count.z, "yield_": count.yield_, "limit": count.limit}

@@ -27,13 +27,18 @@ class SearchOptions(ResumableOptions):
     """What is searched, and how."""
 
     scan_min: float | None = option(
-        None, "center of the first window, in the unit of the resonant variable", check=positive, default_text="no scan, one window"
+        None,
+        "center of the first window, in the unit of the resonant variable",
+        check=positive,
+        default_text="no scan, one window",
     )
     scan_max: float | None = option(
         None, "center of the last window, in the unit of the resonant variable", check=positive, default_text="no scan"
     )
     n_windows: int = option(
-        6, "windows of a scan; centers are a geometric sequence, widths in proportion to them as 3.3 to 3.7 is to 3.5", check=positive
+        6,
+        "windows of a scan; centers are a geometric sequence, widths in proportion to them as 3.3 to 3.7 is to 3.5",
+        check=positive,
     )
     efficiencies: tuple[float, ...] = option(
         (),

@@ -20,11 +20,15 @@ SEARCH_FILES = (
         "windows left out, global p-value, how it was obtained",
     ),
     OutputFile("bump_hunt.csv", "the same numbers, one line for every window and efficiency"),
-    OutputFile("spectrum_CENTER_EFFICIENCY.png", "mass spectrum with fit, pulls and the count in the window", "", "spectrum_*.png"),
+    OutputFile(
+        "spectrum_CENTER_EFFICIENCY.png", "mass spectrum with fit, pulls and the count in the window", "", "spectrum_*.png"
+    ),
     OutputFile("p0.png", "local p-values against the center of the window"),
 )
 CURVE_FILES = (
-    OutputFile("injection.json, injection.csv", "with several values of --inject: what was found of each", "", "injection.[jc]s*"),
+    OutputFile(
+        "injection.json, injection.csv", "with several values of --inject: what was found of each", "", "injection.[jc]s*"
+    ),
     OutputFile("injection.png", "with several values of --inject: local significance against the injected S/B"),
 )
 
@@ -70,12 +74,11 @@ class GlobalResult:
         """What to say."""
         where = f"{self.window} at efficiency {self.efficiency:g}"
         largest = f"largest local significance {self.z:.2f} σ (p0 = {self.p0:.2g}) in {where}"
+        of_toys = f"of {self.n_toys} background toys"
         if self.n_above == 0:
-            return f"{largest}; global p-value below {self.p:.2g}: none of {self.n_toys} background toys has as much in any of {n_selections}"
-        return (
-            f"{largest}; global p-value {self.p:.2g} ({self.global_z:.1f} σ): {self.n_above} of {self.n_toys} background toys have as "
-            f"much in one of {n_selections}"
-        )
+            return f"{largest}; global p-value below {self.p:.2g}: none {of_toys} has as much in any of {n_selections} fits"
+        among = f"{self.n_above} {of_toys} have as much in one of {n_selections} fits"
+        return f"{largest}; global p-value {self.p:.2g} ({self.global_z:.1f} σ): {among}"
 
 
 def as_json(searched: Sequence[SearchedWindow], left_out: Sequence[LeftOut], overall: GlobalResult | None) -> dict[str, Any]:

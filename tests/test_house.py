@@ -13,12 +13,12 @@ from toys import ROOT
 
 from common.options import flags, make_parser
 
-FLOORS = {"common": 0, "models": 1, "events": 2, "background": 3, "evaluation": 3, "plots": 4, "workflow": 5,
-          "sk_cathode": 5, "data_handler": 6, "evaluation_utils": 6}  # fmt: skip
+FLOORS = {"common": 0, "models": 1, "events": 2, "background": 3, "evaluation": 3, "search": 4, "plots": 5, "workflow": 6,
+          "sk_cathode": 6, "data_handler": 7, "evaluation_utils": 7}  # fmt: skip
 STAGES = ("run_ANODE_evaluation", "run_ANODE_training", "run_classifier_data_creation", "run_classifier_training",
           "run_data_preparation", "run_data_preparation_LHCORD")  # fmt: skip
-CHAINS = ("run_all",)
-FLOORS |= dict.fromkeys(STAGES, 7) | dict.fromkeys(CHAINS, 8)
+CHAINS = ("run_all", "run_bump_hunt")
+FLOORS |= dict.fromkeys(STAGES, 8) | {script: 9 + number for number, script in enumerate(CHAINS)}
 SOURCES = [
     path
     for path in [*ROOT.glob("*.py"), *ROOT.glob("*/**/*.py")]

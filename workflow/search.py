@@ -100,7 +100,9 @@ class Hunt:
     def settings(self) -> FitSettings:
         """How spectra are fitted."""
         options = self.options
-        return FitSettings(options.sqrt_s / unit_in_tev(self.window.resonant), options.fit_min, options.fit_max, options.systematic)
+        return FitSettings(
+            options.sqrt_s / unit_in_tev(self.window.resonant), options.fit_min, options.fit_max, options.systematic
+        )
 
     @cached_property
     def windows(self) -> tuple[list[Window], list[LeftOut]]:
@@ -177,7 +179,9 @@ class Hunt:
             separation = self.separation(window)
             lines.append(f"window {window}\n" + describe([Step(separation)], force=force, resume=self.options.resume))
             if (separation.folder / "columns.json").is_file() and out_of_date(separation) is None:
-                lines.append(describe(self.steps_of(separation.folder, self.folder_of(window)), force=force, resume=self.options.resume))
+                lines.append(
+                    describe(self.steps_of(separation.folder, self.folder_of(window)), force=force, resume=self.options.resume)
+                )
             else:
                 lines.append(f"then the stages of the mode, in {self.folder_of(window)}/\n")
         lines.append(f"then fits, significance and figures, in {self.folder}/\n")
@@ -225,14 +229,23 @@ class Hunt:
             said.append(overall.sentence(sum(len(each.fits) for each in searched)))
         elif options.blind:
             said.append("blind: nobody has looked into the windows")
-        results = as_json(searched, left_out, overall) | {"blind": options.blind, "injected_s_over_b": self.s_over_b, "said": said}
+        results = as_json(searched, left_out, overall) | {
+            "blind": options.blind,
+            "injected_s_over_b": self.s_over_b,
+            "said": said,
+        }
         save_json(folder / "bump_hunt.json", results)
         _save_csv(folder / "bump_hunt.csv", COLUMNS, rows(searched))
         return {"global": results["global"], "windows": len(searched), "left_out": results["left_out"]}
 
     def _overall(self, scored: Sequence[ScoredWindow], searched: Sequence[SearchedWindow], m: np.ndarray) -> GlobalResult | None:
         """The global p-value of the largest significance; None where no fit is."""
-        found = [(measured.z, window.bins.window, measured) for window in searched for measured in window.measured if measured.z is not None]
+        found = [
+            (measured.z, window.bins.window, measured)
+            for window in searched
+            for measured in window.measured
+            if measured.z is not None
+        ]
         usable = [number for number, window in enumerate(searched) if 1.0 in window.fits]
         if not found or not usable:
             return None
@@ -267,10 +280,22 @@ def curve_stage(options: SearchOptions, save_dir: Path, folders: Mapping[float, 
         found: dict[float, list[float | None]] = {}
         lines = []
         for x, place in folders.items():
-            nearest = min(load_json(place / "bump_hunt.json")["windows"], key=lambda each: abs(each["window"]["center"] - window.center))
+            nearest = min(
+                load_json(place / "bump_hunt.json")["windows"], key=lambda each: abs(each["window"]["center"] - window.center)
+            )
             for each in nearest["efficiencies"]:
                 found.setdefault(each["efficiency"], []).append(each["z"])
-                lines.append((x, nearest["window"]["center"], each["efficiency"], each["observed"], each["expected"], each["z"], each["p0"]))
+                lines.append(
+                    (
+                        x,
+                        nearest["window"]["center"],
+                        each["efficiency"],
+                        each["observed"],
+                        each["expected"],
+                        each["z"],
+                        each["p0"],
+                    )
+                )
         names = ("injected_s_over_b", "center", "efficiency", "observed", "expected", "z", "p0")
         save_json(folder / "injection.json", {"points": [dict(zip(names, values, strict=True)) for values in lines]})
         _save_csv(folder / "injection.csv", names, lines)
