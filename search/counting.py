@@ -170,11 +170,11 @@ class Count:
         if root_asimov == 0:  # so small a yield that rounding hides it
             return 1.0
         if root <= root_asimov:
-            with_signal, without = norm.sf(root), norm.cdf(root_asimov - root)
+            with_signal, without = norm.logsf(root), norm.logcdf(root_asimov - root)
         else:
-            with_signal = norm.sf((q + q_asimov) / (2 * root_asimov))
-            without = norm.sf((q - q_asimov) / (2 * root_asimov))
-        return float(with_signal / without) if without > 0 else 0.0
+            with_signal = norm.logsf((q + q_asimov) / (2 * root_asimov))
+            without = norm.logsf((q - q_asimov) / (2 * root_asimov))
+        return float(np.exp(with_signal - without))
 
     def _signed_q0(self, n: np.ndarray, measured: np.ndarray) -> np.ndarray:
         """Signed q0 of counts, if the constraint says that α is `measured`."""
