@@ -184,7 +184,10 @@ class Hunt:
                 )
             else:
                 lines.append(f"then the stages of the mode, in {self.folder_of(window)}/\n")
-        lines.append(f"then fits, significance and figures, in {self.folder}/\n")
+        if all((self.folder_of(window) / "scores.npy").is_file() for window in windows):
+            lines.append(describe([Step(self.stage())], force=force, resume=False))
+        else:
+            lines.append(f"then fits, significance and figures, in {self.folder}/\n")
         return "".join(lines)
 
     def stage(self) -> Stage:

@@ -1,0 +1,267 @@
+"""Whole searches on toys: one window, a scan, injected signal; blind, resumed, killed, on bad input."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+
+import numpy as np
+import pytest
+from toys import toy_background, toy_data, toy_signal, write_own
+
+EVENTS = 14_000
+SMALL = ("--cf_model", "hgb", "--cf_n_runs", 1, "--cf_n_ensemble", 2, "--cf_k_folds", 3, "--cf_oversampling", "--cf_no_logit",
+         "--n_toys", 30, "--efficiencies", 0.1)  # fmt: skip
+SCAN = ("--scan_min", 3500, "--scan_max", 4200, "--n_windows", 2)
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory):
+    """Separated events without labels and without signal."""
+    return write_own(tmp_path_factory.mktemp("search") / "own", toy_data(EVENTS, 0))
+
+
+@pytest.fixture(scope="module")
+def signal_file(tmp_path_factory):
+    """Signal events in the units of the data."""
+    path = tmp_path_factory.mktemp("signal") / "signal.npy"
+    events = toy_signal(600, np.random.default_rng(9)) * np.array([1000, 1, 1, 1, 1, 1], dtype=np.float32)
+    np.save(path, events)
+    return path
+
+
+@pytest.fixture(scope="module")
+def scan(own, run, tmp_path_factory):
+    """A scan of two windows; not to be changed."""
+    folder = tmp_path_factory.mktemp("scan") / "scan"
+    run("run_bump_hunt", *SMALL, *SCAN, data_dir=own, save_dir=folder, mode="CWoLa")
+    return folder
+
+
+def results(folder):
+    return json.loads((folder / "bump_hunt.json").read_text())
+
+
+def found(folder, efficiency):
+    """What the first window has at an efficiency."""
+    return next(each for each in results(folder)["windows"][0]["efficiencies"] if each["efficiency"] == efficiency)
+
+
+def contents(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in sorted(folder.rglob("*")) if path.suffix in (".npy", ".csv")}
+
+
+def test_a_scan_of_background_finds_nothing(scan, own):
+    content = results(scan)
+    assert [each["window"]["center"] for each in content["windows"]] == pytest.approx([3500, 4200])
+    assert [each["efficiency"] for each in content["windows"][0]["efficiencies"]] == [1, 0.1]
+    assert content["global"]["n_toys"] == 30
+    assert content["global"]["p"] > 0.03
+    assert any("sidebands of its neighbours" in line for line in content["said"])
+    assert "global p-value" in content["said"][-1]
+    with (scan / "bump_hunt.csv").open() as file:
+        lines = list(csv.DictReader(file))
+    assert [float(line["z"]) for line in lines] == [each["z"] for window in content["windows"] for each in window["efficiencies"]]
+    for name in ("spectrum_3500_1.png", "spectrum_4200_0.1.png", "p0.png"):
+        assert (scan / name).read_bytes().startswith(b"\x89PNG")
+    m = np.load(own / "data.npy")[:, 0]
+    first = content["windows"][0]
+    assert first["efficiencies"][0]["observed"] == ((m > first["window"]["low"]) & (m < first["window"]["high"])).sum()
+
+
+def test_every_window_is_separated_anew_from_all_data(scan, own):
+    m = np.load(own / "data.npy")[:, 0]
+    for window in results(scan)["windows"]:
+        folder = scan / f"window_{window['window']['center']:.4g}" / "separated_data"
+        edges = json.loads((folder / "columns.json").read_text())["signal_region"]
+        assert edges == [window["window"]["low"], window["window"]["high"]]
+        inside = (m > edges[0]) & (m < edges[1])
+        sideband = np.concatenate([np.load(folder / f"outerdata_{part}.npy")[:, 0] for part in ("train", "test")])
+        np.testing.assert_array_equal(np.sort(sideband), np.sort(m[~inside]))
+        np.testing.assert_array_equal(np.load(folder / "data.npy")[:, :-1], np.load(own / "data.npy")[:, :-1])
+
+
+def test_an_event_has_the_same_fold_in_every_window(scan):
+    first, second = (np.load(path) for path in sorted(scan.glob("window_*/scores.npy")))
+    for name in ("row", "m", "fold"):
+        np.testing.assert_array_equal(first[name], second[name])
+
+
+def test_again_nothing_is_done_and_other_statistics_train_nothing(scan, own, run, tmp_path, caplog):
+    folder = tmp_path / "scan"
+    shutil.copytree(scan, folder)
+    before = contents(folder)
+    caplog.set_level("INFO")
+    run("run_bump_hunt", *SMALL, *SCAN, data_dir=own, save_dir=folder, mode="CWoLa")
+    assert "bump_hunt: up to date" in caplog.messages
+    assert contents(folder) == before
+    caplog.clear()
+    run("run_bump_hunt", *SMALL, *SCAN, "--systematic", 0.05, data_dir=own, save_dir=folder, mode="CWoLa")
+    assert caplog.messages.count("classifiers: up to date") == 2
+    z, other = (
+        np.array([each["z"] for window in results(place)["windows"] for each in window["efficiencies"]])
+        for place in (scan, folder)
+    )
+    assert (np.abs(other) < np.abs(z)).all()
+
+
+def test_a_killed_scan_goes_on_and_gives_the_same(scan, own, run, tmp_path, monkeypatch, caplog):
+    import workflow.classifiers as classifiers
+
+    train, calls = classifiers.train, []
+
+    def killed(*args, **kwargs):
+        calls.append(args)
+        if len(calls) == 5:  # the second fold of the second window
+            raise KeyboardInterrupt
+        return train(*args, **kwargs)
+
+    monkeypatch.setattr(classifiers, "train", killed)
+    folder = tmp_path / "scan"
+    with pytest.raises(SystemExit):
+        run("run_bump_hunt", *SMALL, *SCAN, data_dir=own, save_dir=folder, mode="CWoLa")
+    assert not (folder / "bump_hunt.json").exists()
+    caplog.set_level("INFO")
+    run("run_bump_hunt", *SMALL, *SCAN, "--resume", data_dir=own, save_dir=folder, mode="CWoLa")
+    assert caplog.messages.count("classifiers: up to date") == 1, "the first window is not done again"
+    assert contents(folder) == contents(scan)
+
+
+def test_injected_signal_is_found_the_better_the_more_it_is(own, signal_file, run, tmp_path):
+    amounts = (0, 0.05)
+    run(
+        "run_bump_hunt", *SMALL, "--inject", *amounts, "--inject_from", signal_file, data_dir=own, save_dir=tmp_path, mode="CWoLa"
+    )
+    with (tmp_path / "injection.csv").open() as file:
+        z = [float(line["z"]) for line in csv.DictReader(file) if line["efficiency"] == "0.1"]
+    assert z[0] < 2 < 3.5 < z[1]
+    assert (tmp_path / "injection.png").is_file()
+    m = np.load(own / "data.npy")[:, 0]
+    n_inside = int(((m > 3300) & (m < 3700)).sum())
+    for amount in amounts:
+        observed = found(tmp_path / f"injected_{amount:g}", 1.0)["observed"]
+        assert observed == n_inside + round(amount * n_inside)
+    rows = [np.load(tmp_path / f"injected_{amount:g}" / "window_3500" / "separated_data" / "data.npy") for amount in amounts]
+    np.testing.assert_array_equal(rows[1][: len(rows[0])], rows[0])
+    assert found(tmp_path / "injected_0.05", 0.1)["interval_95"][0] > 0
+
+
+def test_blind_trains_and_says_what_is_expected_but_not_what_is_there(own, run, tmp_path, caplog):
+    caplog.set_level("INFO")
+    run("run_bump_hunt", *SMALL, "--blind", data_dir=own, save_dir=tmp_path, mode="CWoLa")
+    content = results(tmp_path)
+    for each in content["windows"][0]["efficiencies"]:
+        assert each["expected"] > 0
+        assert [each[name] for name in ("observed", "p0", "z", "yield_", "limit")] == [None] * 5
+    assert content["global"] is None
+    assert not (tmp_path / "p0.png").exists()
+    assert (tmp_path / "spectrum_3500_0.1.png").exists()
+    assert "blind: nobody has looked into the windows" in caplog.messages
+    caplog.clear()
+    run("run_bump_hunt", *SMALL, data_dir=own, save_dir=tmp_path, mode="CWoLa")
+    assert "classifiers: up to date" in caplog.messages
+    seen = found(tmp_path, 0.1)
+    assert seen["observed"] > 0
+    assert seen["expected"] == content["windows"][0]["efficiencies"][1]["expected"]
+
+
+@pytest.mark.parametrize("mode", ["CATHODE", "LaCATHODE"])
+def test_modes_with_a_flow_share_it(mode, own, run, small_configs, tmp_path, caplog):
+    first, second = tmp_path / "first", tmp_path / "second"
+    flags = [*small_configs[:2], "--DE_epochs", "2", "--cf_n_samples", "4000", "--cf_use_class_weights"]
+    run("run_bump_hunt", *SMALL, *flags, data_dir=own, save_dir=first, mode=mode)
+    assert found(first, 0.1)["expected"] > 0
+    caplog.set_level("INFO")
+    run("run_bump_hunt", *SMALL, *flags, "--DE_dir", first, data_dir=own, save_dir=second, mode=mode)
+    assert any(line.startswith("density_estimator") and line.endswith("skipped") for line in caplog.messages)
+    assert found(second, 0.1)["z"] == found(first, 0.1)["z"]
+
+
+def test_features_of_the_window_leave_flow_and_prediction_unchanged(own, run, small_configs, tmp_path):
+    """Blinding: the flow, and the inclusive fit, have not seen what events of the window look like."""
+    changed = tmp_path / "own"
+    shutil.copytree(own, changed)
+    events = np.load(changed / "data.npy")
+    inside = (events[:, 0] > 3300) & (events[:, 0] < 3700)
+    events[inside, 1:-1] = np.random.default_rng(0).permutation(events[inside, 1:-1]) * 1.01
+    np.save(changed / "data.npy", events)
+    for name, data in (("first", own), ("second", changed)):
+        flags = [*small_configs[:2], "--DE_epochs", "2", "--cf_n_samples", "4000", "--cf_use_class_weights"]
+        run("run_bump_hunt", *SMALL, *flags, data_dir=data, save_dir=tmp_path / name, mode="CATHODE")
+    one, other = tmp_path / "first" / "window_3500", tmp_path / "second" / "window_3500"
+    weights = sorted(path.name for path in one.glob("*.par"))
+    assert weights
+    for name in (*weights, "my_ANODE_model_val_losses.npy", "my_ANODE_model_preprocessing.json"):
+        assert (one / name).read_bytes() == (other / name).read_bytes(), name
+    for name in ("expected", "error", "order", "parameters", "goodness"):
+        assert found(tmp_path / "first", 1.0)[name] == found(tmp_path / "second", 1.0)[name]
+    assert (one / "scores.npy").read_bytes() != (other / "scores.npy").read_bytes()
+
+
+def test_dry_run_says_what_would_be_done_and_does_nothing(own, run, tmp_path, capsys):
+    run("run_bump_hunt", *SMALL, *SCAN, "--dry_run", data_dir=own, save_dir=tmp_path / "none", mode="CWoLa")
+    text = capsys.readouterr().out
+    assert text.count("separation: to do: not done yet") == 2
+    assert "then fits, significance and figures" in text
+    assert not (tmp_path / "none").exists()
+
+
+def test_dry_run_of_a_finished_scan(scan, own, run, capsys):
+    run("run_bump_hunt", *SMALL, *SCAN, "--dry_run", data_dir=own, save_dir=scan, mode="CWoLa")
+    text = capsys.readouterr().out
+    assert text.count("classifiers: up to date") == 2
+    assert "to do" not in text
+
+
+@pytest.mark.parametrize(
+    ("flags", "reason"),
+    [
+        (("--mode", "ANODE"), "a search needs one of CATHODE, LaCATHODE, CWoLa"),
+        (("--mode", "CWoLa", "--cf_k_folds", 0), "needs folds"),
+        (("--mode", "CWoLa", "--scan_min", 3500), "belong together"),
+        (("--mode", "CWoLa", "--scan_min", 4000, "--scan_max", 3500), "must be below --scan_max"),
+        (("--mode", "CWoLa", "--efficiencies", 0), "must be above 0"),
+        (("--mode", "CWoLa", "--inject_from", "none.npy"), "needs --inject"),
+        (("--mode", "CWoLa", "--inject", 0.1, 0.1), "must be different numbers"),
+        (("--mode", "CWoLa", "--inject", 0.1), "no signal events"),
+        (("--mode", "CWoLa", "--sqrt_s", 3), "above the energy of the collisions"),
+        (("--mode", "CWoLa", "--fit_min", 3200), "no window can be searched"),
+        (("--mode", "CWoLa", "--cf_SR_min", 9000, "--cf_SR_max", 9500), "no window can be searched"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_is_refused_in_one_line(flags, reason, own, fails, tmp_path):
+    line = fails("run_bump_hunt", *flags, data_dir=own, save_dir=tmp_path / "out")
+    assert reason in line
+    assert not (tmp_path / "out" / "bump_hunt.json").exists()
+
+
+def test_a_thinned_signal_region_is_refused(own, fails, tmp_path):
+    """The split of stage 1 may lack events of the SR: a spectrum of it would have a hole."""
+    folder = tmp_path / "own"
+    shutil.copytree(own, folder)
+    (folder / "data.npy").unlink()
+    assert "may be thinned" in fails("run_bump_hunt", data_dir=folder, save_dir=tmp_path / "out", mode="CWoLa")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_variable_without_a_mass_unit_is_refused(own, fails, tmp_path):
+    folder = tmp_path / "own"
+    shutil.copytree(own, folder)
+    path = folder / "columns.json"
+    content = json.loads(path.read_text())
+    content["resonant"]["unit"] = ""
+    path.write_text(json.dumps(content))
+    assert "--unit" in fails("run_bump_hunt", data_dir=folder, save_dir=tmp_path / "out", mode="CWoLa")
+
+
+def test_an_injection_of_more_signal_than_is_known_is_refused(own, signal_file, fails, tmp_path):
+    flags = ("--inject", 0.9, "--inject_from", signal_file)
+    assert "only 600 are known" in fails("run_bump_hunt", *flags, data_dir=own, save_dir=tmp_path / "out", mode="CWoLa")
+
+
+def test_signal_is_not_taken_for_background_of_the_injection(own, fails, tmp_path):
+    path = tmp_path / "background.npy"
+    np.save(path, toy_background(100, np.random.default_rng(0)))
+    flags = ("--inject", 0.01, "--inject_from", path)
+    assert "no event of label 1" in fails("run_bump_hunt", *flags, data_dir=own, save_dir=tmp_path / "out", mode="CWoLa")
