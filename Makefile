@@ -1,18 +1,26 @@
-# make run: CATHODE on the bundled sample, from a bare checkout.   make test: the tests.   make docs: the tables made from the code.
+# make run: CATHODE on the bundled sample, from a bare checkout.   make search: a search for a bump there.   make test: the tests.
+# make docs: the tables made from the code.
 PYTHON ?= python3
 BIN := .venv/bin
 
 RUN_DATA := sample_run/separated_data
 RUN_DIR := sample_run/CATHODE_results
+SEARCH_DIR := sample_run/CATHODE_search
+SAMPLE := --features_file sample_data/events.features.h5 --extra_bkg_file sample_data/extra_inneronly.features.h5 --S_over_B 0.03 --seed 1
 
-.PHONY: run test lint docs clean
+.PHONY: run search test lint docs clean
 
 run: .venv/.installed
-	$(BIN)/python run_data_preparation_LHCORD.py --features_file sample_data/events.features.h5 \
-	    --extra_bkg_file sample_data/extra_inneronly.features.h5 --S_over_B 0.03 --seed 1 --outdir $(RUN_DATA)
+	$(BIN)/python run_data_preparation_LHCORD.py $(SAMPLE) --outdir $(RUN_DATA)
 	$(BIN)/python run_all.py --mode CATHODE --data_dir $(RUN_DATA) --save_dir $(RUN_DIR) \
 	    --cf_separate_val_set --no_extra_signal --cf_n_samples 60000 --cf_realistic_conditional --cf_oversampling --cf_no_logit \
 	    --cf_use_class_weights --cf_save_model --cf_epochs 40 --seed 1
+
+search: .venv/.installed
+	$(BIN)/python run_data_preparation_LHCORD.py $(SAMPLE) --outdir $(RUN_DATA)
+	$(BIN)/python run_bump_hunt.py --mode CATHODE --data_dir $(RUN_DATA) --save_dir $(SEARCH_DIR) \
+	    --cf_n_samples 60000 --cf_realistic_conditional --cf_oversampling --cf_no_logit --cf_model hgb --cf_n_runs 1 --cf_n_ensemble 20 \
+	    --seed 1
 
 test: .venv/.installed-dev
 	$(BIN)/python -m pytest

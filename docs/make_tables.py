@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 import run_all  # noqa: E402
+import run_bump_hunt  # noqa: E402
 import run_ANODE_evaluation as anode_evaluation  # noqa: E402
 import run_ANODE_training as density  # noqa: E402
 import run_classifier_data_creation as creation  # noqa: E402
@@ -35,6 +36,7 @@ from events.features import FEATURES, SETS  # noqa: E402
 from events.separation import SEPARATED_FILES  # noqa: E402
 from models.density import DENSITY_FILES  # noqa: E402
 from models.registry import CLASSIFIERS, DENSITIES, EstimatorRegistry  # noqa: E402
+from search.results import CURVE_FILES, SEARCH_FILES  # noqa: E402
 
 STAGES = {"1": preparation, "T": table_preparation, "2": density, "3": creation, "4": training, "A": anode_evaluation}
 PAGES = ("README.md", *(f"docs/{name}.md" for name in ("data", "estimators", "files", "flags")))
@@ -53,6 +55,7 @@ FILES = {
         *ANODE_FILES,
     ],
     "run_all": EVALUATION_FILES,
+    "run_bump_hunt": (*SEARCH_FILES, *CURVE_FILES),
 }
 
 
@@ -119,6 +122,13 @@ def stage_flags() -> str:
     return table(("flag", "stage", "default", "unit", "meaning"), rows())
 
 
+def search_flags() -> str:
+    """The flags of run_bump_hunt.py that run_all.py does not have."""
+    rows = ((f"`--{name}`", *described(flag)) for name, flag in flags(run_bump_hunt.Options).items()
+            if name not in flags(run_all.Options) or name == "save_dir")  # fmt: skip
+    return table(("flag of `run_bump_hunt.py`", "default", "unit", "meaning"), rows)
+
+
 def output_files() -> str:
     """What every stage writes."""
     rows = (
@@ -151,6 +161,7 @@ TABLES = {
     "modes": modes,
     "flags of run_all": chained_flags,
     "flags of stages": stage_flags,
+    "flags of the search": search_flags,
     "output files": output_files,
     "feature sets": feature_sets,
     "features": features,

@@ -30,6 +30,20 @@ BLOCK = re.compile(r"^ *```(bash|python)\n(.*?)^ *```", re.MULTILINE | re.DOTALL
 ELSEWHERE = ("make", "wget", "pip", "jupyter", "source")
 SMALL = {
     "run_all": ["--DE_epochs", "2", "--DE_batch_size", "512", "--cf_epochs", "2", "--cf_n_runs", "1", "--cf_n_samples", "2000"],
+    "run_bump_hunt": [
+        "--DE_epochs",
+        "1",
+        "--DE_batch_size",
+        "2048",
+        "--cf_n_ensemble",
+        "2",
+        "--cf_k_folds",
+        "3",
+        "--n_toys",
+        "20",
+        "--efficiencies",
+        "0.1",
+    ],
     "run_ANODE_training": ["--epochs", "2", "--batch_size", "512"],
     "run_classifier_data_creation": ["--n_samples", "2000"],
     "run_classifier_training": ["--epochs", "2", "--n_runs", "1"],
