@@ -19,6 +19,7 @@ from scipy.special import xlogy
 from scipy.stats import chi2
 
 from search.bins import MassBins
+from search.counting import Count
 
 logger = logging.getLogger(__name__)
 
@@ -98,6 +99,11 @@ class BackgroundFit:
         rates = weights[self.bins.in_window] * np.exp(basis @ self.parameters)
         gradient = np.einsum("bq,bqp->p", rates, basis)
         return float(rates.sum()), float(np.sqrt(gradient @ self.covariance @ gradient))
+
+    def counted(self, counts: np.ndarray, systematic: float) -> Count:
+        """What a spectrum [n] has in the signal region, and what is expected there, with a relative systematic error."""
+        background, error = self.prediction
+        return Count(int(counts[self.bins.in_window].sum()), background, float(np.hypot(error, systematic * background)))
 
 
 class SpectrumFitter:

@@ -15,7 +15,6 @@ from search.bins import MassBins
 from search.counting import ONE_SIGMA, TWO_SIGMA
 from search.fit import BackgroundFit, FitError, SpectrumFitter
 from search.selection import ScoredWindow
-from search.toys import count_in
 
 logger = logging.getLogger(__name__)
 
@@ -208,7 +207,7 @@ def search_window(
             logger.warning("%s at %g: %s", scored.bins.window, cut, error)
             continue
         goodness = fitter.goodness(counts, fit, GOODNESS_TOYS, rng)
-        count = count_in(fit, counts, settings.systematic)
+        count = fit.counted(counts, settings.systematic)
         result: dict[str, Any] = {
             "expected": count.background,
             "error": count.error,

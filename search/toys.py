@@ -16,7 +16,6 @@ from scipy.sparse import csr_array
 
 from common.progress import progress
 from search.bins import MassBins, joined_edges
-from search.counting import Count
 from search.fit import BackgroundFit, FitError, SpectrumFitter
 
 logger = logging.getLogger(__name__)
@@ -53,6 +52,13 @@ class PatternToys:
     strictest : sequence of array [n]
         Of every window: how many of its selections each event passes; 1 is the inclusive spectrum.
 
+    Attributes
+    ----------
+    edges : array
+        Of the cells in which masses are drawn: all edges of all windows' bins.
+    cell, kind, rates : arrays [k], [k, windows], [k]
+        The patterns: which cell, how many of each window's selections are passed, how many events are expected.
+
     Raises
     ------
     FitError
@@ -81,9 +87,9 @@ class PatternToys:
             cells.append(np.full(len(kind), cell))
             kinds.append(kind)
             rates.append(expected[cell] * _reweighted(kind, counts / counts.sum(), wanted))
-        self._rates, kind, cell = np.concatenate(rates), np.concatenate(kinds), np.concatenate(cells)
+        self.rates, self.kind, self.cell = np.concatenate(rates), np.concatenate(kinds), np.concatenate(cells)
         self._sums = [
-            [self._summing(bins, cell, kind[:, window] >= 1 + number) for number in range(len(fits))]
+            [self._summing(bins, self.kind[:, window] > number) for number in range(len(fits))]
             for window, (bins, fits) in enumerate(zip(selections.bins, selections.fits, strict=True))
         ]
 
@@ -97,21 +103,20 @@ class PatternToys:
         shares[:, outside] = np.nan
         return shares
 
-    def _summing(self, bins: MassBins, cell: np.ndarray, passes: np.ndarray) -> csr_array:
-        """Matrix [bins, patterns] that counts what passes a selection in every bin of a window."""
+    def _summing(self, bins: MassBins, passes: np.ndarray) -> csr_array:
+        """Matrix [bins, k] that counts what passes a selection in every bin of a window."""
         middle = (self.edges[1:] + self.edges[:-1]) / 2
-        at = np.searchsorted(bins.edges, middle[cell]) - 1
+        at = np.searchsorted(bins.edges, middle[self.cell]) - 1
         chosen = np.flatnonzero(passes & (at >= 0) & (at < len(bins)))
-        return csr_array((np.ones(len(chosen)), (at[chosen], chosen)), shape=(len(bins), len(cell)))
+        return csr_array((np.ones(len(chosen)), (at[chosen], chosen)), shape=(len(bins), len(self.cell)))
+
+    def counted(self, events: np.ndarray) -> list[list[np.ndarray]]:
+        """Counts [bins] of every window and efficiency, where there are so many events [k] of every pattern."""
+        return [[matrix @ events for matrix in window] for window in self._sums]
 
     def draw(self, rng: np.random.Generator) -> list[list[np.ndarray]]:
         """Counts [bins] of every window and efficiency, of one toy."""
-        events = rng.poisson(self._rates)
-        return [[matrix @ events for matrix in window] for window in self._sums]
-
-    def expected(self) -> list[list[np.ndarray]]:
-        """Means of `draw`."""
-        return [[matrix @ self._rates for matrix in window] for window in self._sums]
+        return self.counted(rng.poisson(self.rates))
 
 
 def _neighbourhood(patterns: np.ndarray, start: int, stop: int, sizes: np.ndarray) -> slice:
@@ -182,14 +187,8 @@ def analyse(toys: PatternToys, n_toys: int, systematic: float, rng: np.random.Ge
         for window, spectra in enumerate(toys.draw(rng)):
             for number, counts in enumerate(spectra):
                 try:
-                    count = count_in(fitters[window].choose(counts, None), counts, systematic)
+                    count = fitters[window].choose(counts, None).counted(counts, systematic)
                 except FitError:
                     continue
                 z[toy, window, number], p[toy, window, number] = count.z, count.randomised_p(rng.uniform())
     return ToyResults(z, p)
-
-
-def count_in(fit: BackgroundFit, counts: np.ndarray, systematic: float) -> Count:
-    """What is found in the signal region, and what the fit expects there, with a relative systematic error."""
-    background, error = fit.prediction
-    return Count(int(counts[fit.bins.in_window].sum()), background, float(np.hypot(error, systematic * background)))

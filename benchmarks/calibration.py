@@ -1,0 +1,118 @@
+"""Is the fit stage of a search calibrated? Background toys of a finished search through fits, choice of order and significance.
+
+    python benchmarks/calibration.py --search_dir benchmark_run/search_0_1/CATHODE_trees
+
+For the first window alone, and for the whole scan: are the uncapped, randomised local p-values evenly distributed (Kolmogorov and Smirnov),
+and do as many lie below 0.01 as should? For the global p-value each toy is taken for data: it is fitted, has toys of its own made from its
+own fits and patterns, and a global p-value from these.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from pathlib import Path
+from typing import Any
+
+import measuring
+import numpy as np
+from scipy.stats import binomtest, kstest, norm
+
+from common.files import load_json
+from common.seeds import make_rng
+from evaluation.folds import ScoredRun
+from search.bins import MassBins, unit_in_tev
+from search.fit import FitError, SpectrumFitter
+from search.hunt import FitSettings, SearchedWindow, search_window
+from search.selection import ScoredWindow
+from search.toys import PatternToys, Selections, analyse
+from workflow.search import background_toys
+
+CUTS = (1.0, 0.1, 0.01, 0.001)
+
+
+def read(folder: Path) -> tuple[list[ScoredWindow], list[SearchedWindow], np.ndarray]:
+    """The windows of a finished search, and the masses."""
+    windows, searched = [], []
+    content = load_json(folder / "bump_hunt.json")
+    for number, each in enumerate(content["windows"]):
+        place = folder / f"window_{each['window']['center']:.4g}"
+        run = ScoredRun.read(place, place, sorted((fold.name for fold in place.glob("fold_*")), key=lambda name: int(name[5:])))
+        settings = FitSettings(13.0 / unit_in_tev(run.window.resonant))
+        bins = MassBins.around(run.window, *each["fit_range"], settings.sqrt_s)
+        windows.append(ScoredWindow(bins, run.efficiency, run.n_held_out))
+        searched.append(search_window(windows[-1], run.scores["m"], CUTS, settings, make_rng(number, "search"), blind=False))
+    return windows, searched, run.scores["m"]
+
+
+def uniform(p: np.ndarray) -> dict[str, Any]:
+    """Whether p-values [n] are evenly distributed; NaN where a fit failed."""
+    known = p[np.isfinite(p)]
+    tail = int((known < 0.01).sum())
+    z = norm.isf(np.clip(known, 1e-9, 1 - 1e-9))
+    return {
+        "toys": len(p), "failed": len(p) - len(known), "ks": float(kstest(known, "uniform").pvalue), "below_0.01": tail / len(known),
+        "tail_p": float(binomtest(tail, len(known), 0.01).pvalue), "mean_z": float(z.mean()), "std_z": float(z.std()),
+    }  # fmt: skip
+
+
+def of_its_own(toys: PatternToys, n_toys: int, rng: np.random.Generator) -> float:
+    """The global p-value of a toy that is taken for data."""
+    events = rng.poisson(toys.rates)
+    fits, best = [], -np.inf
+    for bins, spectra, known in zip(toys.selections.bins, toys.counted(events), toys.selections.fits, strict=True):
+        fitter, mine = SpectrumFitter(bins), {}
+        for cut, counts in zip(known, spectra, strict=True):
+            try:
+                mine[cut] = fitter.choose(counts, None)
+            except FitError:
+                continue
+            best = max(best, mine[cut].counted(counts, 0.0).z)
+        fits.append(mine)
+    middle = (toys.edges[1:] + toys.edges[:-1]) / 2
+    rows = np.repeat(np.arange(len(events)), events)
+    strictest = []
+    for window, (mine, known) in enumerate(zip(fits, toys.selections.fits, strict=True)):
+        kept = np.cumsum([0, *(cut in mine for cut in known)])  # a selection without a fit is none
+        strictest.append(kept[toys.kind[rows, window]])
+    own = PatternToys(Selections(toys.selections.bins, tuple(fits)), middle[toys.cell[rows]], strictest)
+    return analyse(own, n_toys, 0.0, rng).global_p(best)[0]
+
+
+def main() -> None:
+    """Draw, fit, test, print and store."""
+    parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--search_dir", type=Path, required=True, metavar="DIR", help="a finished search, best one without signal"
+    )
+    parser.add_argument("--toys", type=int, nargs=2, default=[1000, 300], help="for one window, and for all")
+    parser.add_argument(
+        "--global_toys", type=int, nargs=3, default=[200, 100, 200], help="for one window, for all, and of each of these"
+    )
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
+    windows, searched, m = read(options.search_dir)
+    rows: list[tuple[str, ...]] = [("windows", "p-value", "toys", "failed", "KS p", "below 0.01 (p)", "mean and width of z", "s")]
+    results: dict[str, Any] = {}
+    for number, (name, some) in enumerate({"one": slice(1), "all": slice(None)}.items()):
+        toys = background_toys(windows[some], searched[some], m)
+        begin, rng = time.monotonic(), np.random.default_rng([options.seed, number])
+        found = analyse(toys, options.toys[number], 0.0, rng)
+        seconds = time.monotonic() - begin
+        tests = {f"{each.bins.window.center:.4g}, {cut:g}": uniform(found.p[:, w, e])
+                 for w, each in enumerate(searched[some]) for e, cut in enumerate(each.fits)}  # fmt: skip
+        begin = time.monotonic()
+        p = np.array([of_its_own(toys, options.global_toys[2], rng) for _ in range(options.global_toys[number])])
+        tests["global"] = uniform(p - rng.uniform(size=len(p)) / (options.global_toys[2] + 1))
+        results[name] = {"tests": tests, "seconds": seconds, "seconds_global": time.monotonic() - begin}
+        for what, test in tests.items():
+            took = results[name]["seconds_global"] if what == "global" else seconds
+            rows.append((name, what, f"{test['toys']}", f"{test['failed']}", f"{test['ks']:.3f}",
+                         f"{test['below_0.01']:.4f} ({test['tail_p']:.2f})", f"{test['mean_z']:+.3f}, {test['std_z']:.3f}", f"{took:.0f}"))  # fmt: skip
+            sys.stderr.write(f"{rows[-1]}\n")
+    measuring.write("calibration", {"runs": results}, rows)
+
+
+if __name__ == "__main__":
+    main()
