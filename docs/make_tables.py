@@ -18,9 +18,9 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 import run_all  # noqa: E402
-import run_bump_hunt  # noqa: E402
 import run_ANODE_evaluation as anode_evaluation  # noqa: E402
 import run_ANODE_training as density  # noqa: E402
+import run_bump_hunt  # noqa: E402
 import run_classifier_data_creation as creation  # noqa: E402
 import run_classifier_training as training  # noqa: E402
 import run_data_preparation as table_preparation  # noqa: E402
