@@ -14,7 +14,7 @@ from plots.style import drawable
 from search.fit import BackgroundFit
 from search.hunt import Measured, SearchedWindow
 
-SIGMAS = (1, 2, 3, 4, 5, 6, 7, 8)
+SIGMAS = range(1, 31)
 
 
 def spectrum_with_fit(counts: np.ndarray, fit: BackgroundFit, measured: Measured, fit_range: tuple[float, float]) -> Figure:
