@@ -194,7 +194,7 @@ def test_every_event_is_in_data_and_in_one_file_and_knows_its_row(prepare, tmp_p
     np.testing.assert_array_equal(together[np.lexsort(together.T)], data[np.lexsort(data.T)])
     inside = (expected.m > 3300) & (expected.m < 3700)
     assert len(parts["innerdata_test"]) == round(0.3 * inside.sum())
-    assert len(parts["outerdata_train"]) == round(0.57 * (~inside).sum())
+    assert len(parts["outerdata_train"]) == round(0.8 * (~inside).sum())
     n_signal, n_background = (np.sum(inside & (expected.truth == value)) for value in (1, 0))
     assert record(out)["results"]["signal_to_background"] == n_signal / n_background
 
