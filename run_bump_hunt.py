@@ -79,11 +79,14 @@ def main(options: Options) -> None:
     from workflow.plan import Step, do_steps
     from workflow.records import locked
     from workflow.search import Hunt, curve_stage
-    from workflow.stage import seeded
+    from workflow.stage import recorded_seed, seeded
 
     save_dir = options.save_dir or Path(f"{options.arrays.mode}_search")
-    options = seeded(options, save_dir)
+    begun = (save_dir, *sorted(save_dir.glob("**/window_*/separated_data")))  # records seeds before all is done
+    options = seeded(options, next((folder for folder in begun if recorded_seed(folder) is not None), save_dir))
     data_dir, given = options.arrays.data_dir, (options.arrays.SR_min, options.arrays.SR_max)
+    if save_dir.resolve() == data_dir.resolve():
+        raise InputError(f"{save_dir}: the separated events are there; the results need a folder of their own")
     source = EventSource(replace(options.arrays, SR_min=None, SR_max=None))
     source.all_data()
     run_all.check(run_in(options, data_dir, save_dir, None))

@@ -99,7 +99,8 @@ class Options:
             if metadata["choices"] and value not in metadata["choices"]:
                 raise InputError(f"{self.flag(f.name)} {value}: must be one of {', '.join(metadata['choices'])}")
             if metadata["check"] is not None and (fault := metadata["check"](value)):
-                raise InputError(f"{self.flag(f.name)} {value}: {fault}")
+                given = " ".join(map(str, value)) if isinstance(value, tuple) else value
+                raise InputError(f"{self.flag(f.name)} {given}: {fault}")
 
     def flag(self, name: str) -> str:
         """The flag behind a field, as the user typed it."""

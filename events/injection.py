@@ -49,7 +49,8 @@ class Injection:
         inside = window.contains(signal[:, 0])
         wanted = round(self.s_over_b * int(window.contains(data[:, 0]).sum()))
         if wanted > inside.sum():
-            raise InputError(f"S/B = {self.s_over_b:g} are {wanted} signal events in {window}, only {inside.sum()} are known")
+            known = f"only {inside.sum()} are known; of the signal, {window.where_masses_are(signal[:, 0])}"
+            raise InputError(f"S/B = {self.s_over_b:g} are {wanted} signal events in {window}, {known}")
         n = int(np.searchsorted(np.cumsum(inside), wanted)) + 1 if wanted else 0
         logger.info("%d signal events are injected, %d of them in %s", n, wanted, window)
         return np.concatenate([data, signal[:n]]), np.concatenate([row, np.full(n, INJECTED_ROW, dtype=row.dtype)])
@@ -66,7 +67,7 @@ def known_signal(folder: Path) -> tuple[Path, ...]:
     names = [name for name in (*EXTRA_SIGNAL, *EXTRA_SIGNAL_IN_ONE, TEST_FILES[0]) if not missing_files(folder, [name])]
     found = tuple(path for path in (Path(folder) / f"{name}.npy" for name in names) if (load_events(path)[:, -1] == 1).any())
     if not found:
-        raise InputError(f"{folder}: no signal events that are not among its data; name a file of some")
+        raise InputError(f"{folder}: no signal events that are not among its data: --inject_from names files of some")
     return found
 
 

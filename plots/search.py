@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
+from scipy.special import xlogy
 from scipy.stats import norm
 
 from events.columns import Column
@@ -14,11 +16,18 @@ from plots.style import drawable
 from search.fit import BackgroundFit
 from search.hunt import Measured, SearchedWindow
 
-SIGMAS = range(1, 31)
+MOST_LINES = 8
+PULL_RANGE = 6.0
+
+
+def poisson_pulls(counts: np.ndarray, expected: np.ndarray) -> np.ndarray:
+    """Signed roots [n] of twice the Poisson log-likelihood ratio of counts: standard deviations, also where few events are expected."""
+    ratio = 2 * (xlogy(counts, counts / expected) - (counts - expected))
+    return np.sign(counts - expected) * np.sqrt(np.maximum(ratio, 0))
 
 
 def spectrum_with_fit(counts: np.ndarray, fit: BackgroundFit, measured: Measured, fit_range: tuple[float, float]) -> Figure:
-    """Events [n] in bins of the mass with the fit, which has not seen the window; below, pulls (data - fit) / √fit."""
+    """Events [n] in bins of the mass with the fit, which has not seen the window; below, pulls (see `poisson_pulls`)."""
     bins, edges = fit.bins, np.array(fit.bins.edges)
     centres, inside = (edges[1:] + edges[:-1]) / 2, bins.in_window
     widths, is_shown = np.diff(edges), ~inside if measured.observed is None else np.ones(len(bins), dtype=bool)
@@ -29,20 +38,22 @@ def spectrum_with_fit(counts: np.ndarray, fit: BackgroundFit, measured: Measured
     upper.errorbar(
         centres[some], counts[some] / widths[some], np.sqrt(counts[some]) / widths[some], fmt=".k", ms=4, lw=1, label="data"
     )
-    pulls = (counts - fit.expected) / np.sqrt(fit.expected)
+    pulls = poisson_pulls(counts, fit.expected)
     for chosen, fill in ((is_shown & ~inside, "tab:blue"), (is_shown & inside, "tab:red")):
         lower.bar(centres[chosen], pulls[chosen], widths[chosen], color=fill, alpha=0.7)
     for axes in (upper, lower):
         axes.axvspan(*bins.window.edges, color="tab:red", alpha=0.12, lw=0, label="signal region (SR)" if axes is upper else None)
     lower.axhline(0, color="black", lw=0.8)
-    efficiency = "all events" if measured.efficiency == 1 else rf"$\epsilon_B = {measured.efficiency:g}$"
-    found = "hidden" if measured.observed is None else f"{measured.observed} found"
-    title = f"{efficiency}; SR: {measured.expected:.4g} ± {measured.error:.2g} expected, {found}"
-    if measured.z is not None:
-        title += f", {measured.z:+.1f} σ"
+    efficiency = "all events" if measured.efficiency == 1 else rf"$\epsilon_B \leq {measured.efficiency:g}$"
+    digits = 0 if measured.expected >= 100 else 1
+    title = f"{efficiency}; in the SR {measured.expected:.{digits}f} ± {measured.error:.{digits}f} expected"
+    if measured.observed is not None:
+        title += f", {measured.observed} found, {measured.z:+.1f} σ"
     unit, label = bins.window.resonant.unit, drawable([bins.window.resonant.axis])[0]
     upper.set(yscale="log", ylabel=f"events / {unit}" if unit else "events / unit", title=title)
-    lower.set(xlabel=label, ylabel="pull", xlim=fit_range)
+    lower.set(xlabel=label, ylabel="pull (σ)", xlim=fit_range, ylim=(-PULL_RANGE, PULL_RANGE))
+    fullest = max(float((counts / widths).max()), float((fit.expected / widths).max()))
+    upper.set_ylim(0.3 * float((fit.expected / widths).min()), 3 * fullest)
     upper.title.set_fontsize("medium")
     upper.legend(fontsize="small")
     return figure
@@ -57,18 +68,19 @@ def p0_against_center(searched: Sequence[SearchedWindow], resonant: Column) -> F
                   if each.efficiency == efficiency and each.p0 is not None]  # fmt: skip
         if not points:
             continue
-        name = "all events" if efficiency == 1 else rf"$\epsilon_B = {efficiency:g}$"
+        name = "all events" if efficiency == 1 else rf"$\epsilon_B \leq {efficiency:g}$"
         axes.plot(*zip(*points, strict=True), marker="os^Dvp*"[number % 7], color=f"C{number}", label=name)
         smallest = min(smallest, *(p0 for _, p0 in points))
     low, high = axes.get_xlim()
-    for sigma in SIGMAS:
-        if (p := float(norm.sf(sigma))) > 0.1 * smallest:
-            axes.axhline(p, color="grey", lw=0.7, ls="--")
-            axes.annotate(
-                f"{sigma} σ", (high, p), xytext=(-3, 2), textcoords="offset points", ha="right", fontsize="small", color="grey"
-            )
+    strongest = int(np.ceil(norm.isf(smallest))) + 1
+    for sigma in range(1, strongest + 1, math.ceil(strongest / MOST_LINES)):
+        axes.axhline(float(norm.sf(sigma)), color="grey", lw=0.7, ls="--")
+        place = {"xytext": (-3, 2), "textcoords": "offset points", "ha": "right", "fontsize": "small", "color": "grey"}
+        axes.annotate(f"{sigma} σ", (high, float(norm.sf(sigma))), **place)
     label = drawable([f"center of the window in {resonant.axis}"])[0]
-    axes.set(yscale="log", ylim=(0.3 * smallest, 1), xlim=(low, high), ylabel="local p-value of no excess", xlabel=label)
+    axes.set(
+        yscale="log", ylim=(float(norm.sf(strongest)) / 3, 1), xlim=(low, high), ylabel="local p-value of no excess", xlabel=label
+    )
     axes.legend(fontsize="small")
     return figure
 
@@ -79,7 +91,7 @@ def significance_against_injected(s_over_b: Sequence[float], z: Mapping[float, S
     for number, (efficiency, values) in enumerate(z.items()):
         points = [(100 * x, value) for x, value in zip(s_over_b, values, strict=True) if value is not None]
         if points:
-            name = "all events" if efficiency == 1 else rf"$\epsilon_B = {efficiency:g}$"
+            name = "all events" if efficiency == 1 else rf"$\epsilon_B \leq {efficiency:g}$"
             axes.plot(*zip(*points, strict=True), marker="os^Dvp*"[number % 7], color=f"C{number}", label=name)
     axes.axhline(0, color="black", lw=0.8)
     axes.set(xlabel="injected S/B in the signal region (%)", ylabel="local significance (σ)")

@@ -20,7 +20,7 @@ from scipy.stats import norm, poisson
 ASYMPTOTIC_FROM = 25.0  # expected background events
 NEWTON_STEPS = 50
 SMALLEST_TOTAL = 1e-9  # of signal and background, in units of the background: the yield may be negative, their sum not
-CONSTRAINT_NODES = np.linspace(-6, 6, 121)  # around the true value, in its standard deviations
+CONSTRAINT_NODES = np.linspace(-20, 20, 401)  # around the true value, in its standard deviations: as far as z may be
 CONFIDENCE = 0.95  # of the CLs limit
 ONE_SIGMA, TWO_SIGMA = 1.0, 3.841458820694124  # of twice the log-likelihood ratio: 68.3 % and 95 %
 

@@ -100,10 +100,13 @@ class BackgroundFit:
         gradient = np.einsum("bq,bqp->p", rates, basis)
         return float(rates.sum()), float(np.sqrt(gradient @ self.covariance @ gradient))
 
-    def counted(self, counts: np.ndarray, systematic: float) -> Count:
-        """What a spectrum [n] has in the signal region, and what is expected there, with a relative systematic error."""
-        background, error = self.prediction
-        return Count(int(counts[self.bins.in_window].sum()), background, float(np.hypot(error, systematic * background)))
+    def counted(self, counts: np.ndarray, systematic: float, shift: float = 0.0) -> Count:
+        """What a spectrum [n] has in the signal region, and what is expected there, with a relative systematic error.
+
+        `shift` says by how many of its standard deviations the systematic has moved the expectation: in the data nobody knows it.
+        """
+        background, error = (np.exp(systematic * shift) * value for value in self.prediction)
+        return Count(int(counts[self.bins.in_window].sum()), float(background), float(np.hypot(error, systematic * background)))
 
 
 class SpectrumFitter:

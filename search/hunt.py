@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from scipy.stats import chi2
 
+from evaluation.folds import FEWEST_PASSING
 from events.window import Window
 from search.bins import MassBins
 from search.counting import ONE_SIGMA, TWO_SIGMA
@@ -20,7 +22,8 @@ logger = logging.getLogger(__name__)
 
 ABOVE_THE_PEAK = 1.05  # the fit begins so far above the peak of the spectrum, or higher
 FEWEST_IN_A_BIN = 10  # it ends where a bin of the sideband has less events
-FEWEST_GOOD = 0.05  # goodness of the inclusive fit that a range must have
+FEWEST_GOOD, FEWEST_TOLERABLE = 0.05, 0.001  # goodness that the inclusive fit of a range should have, and must have
+POOR = 0.01  # goodness below which a fit is warned of
 GOODNESS_TOYS = 200
 
 
@@ -48,11 +51,12 @@ class FitSettings:
     systematic: float = 0.0
 
 
-def fit_bins(m: np.ndarray, window: Window, settings: FitSettings, rng: np.random.Generator) -> MassBins:
+def fit_bins(m: np.ndarray, window: Window, settings: FitSettings) -> MassBins:
     """The bins of the fit around a window; its own events are not looked at.
 
-    Where no range is given, it begins at the first edge that is 5 % above the peak of the spectrum, or at the first one above that from
-    which on the fit of all sideband events has a goodness of at least 0.05; it ends before the first bin with less than 10 of them.
+    Where no range is given, it begins 5 % above the peak of the spectrum or at a higher edge: the first from which on the fit of all
+    sideband events is good (χ² probability of the deviance at least 0.05), else the best one, if that has at least 0.001. It ends before
+    the first bin with less than 10 of these events.
 
     Parameters
     ----------
@@ -73,35 +77,46 @@ def fit_bins(m: np.ndarray, window: Window, settings: FitSettings, rng: np.rando
     whole = MassBins.around(window, *ends, settings.sqrt_s)
     counts, edges = whole.counts(sideband), np.array(whole.edges)
     fitted = np.flatnonzero(~whole.in_window)
-    if settings.high is None:
-        above = fitted[edges[fitted] >= window.high]
-        few = above[counts[above] < FEWEST_IN_A_BIN]
-        high = float(edges[few[0]] if len(few) else edges[-1])
-    else:
-        high = settings.high
+    high = settings.high
+    if high is None:
+        few = [bin_ for bin_ in fitted if edges[bin_] >= window.high and counts[bin_] < FEWEST_IN_A_BIN]
+        high = float(edges[few[0]] if few else edges[-1])
     if high < window.high + window.width * (1 - 1e-9):
-        raise LeftOutError(f"less than its width between its upper edge and {high:.4g}, where the fit ends")
+        end = (
+            f"where the fit ends: {window.where_masses_are(m)}"
+            if settings.high is None
+            else f"{high:.4g}, where the fit is to end"
+        )
+        raise LeftOutError(f"less than its width between its upper edge and {end}")
     peak = fitted[np.argmax(counts[fitted] / np.diff(edges)[fitted])]
     lowest = ABOVE_THE_PEAK * float(edges[peak : peak + 2].mean()) if settings.low is None else settings.low
     firsts = edges[(edges >= lowest * (1 - 1e-9)) & (edges <= window.low - window.width * (1 - 1e-9))]
     if len(firsts) == 0:
         raise LeftOutError(f"less than its width between {lowest:.4g}, where the fit may begin, and its lower edge")
+    best, best_goodness = None, 0.0
     for first in firsts if settings.low is None else firsts[:1]:
         bins = MassBins.around(window, float(first), high, settings.sqrt_s)
         if not bins.has_room:
             raise LeftOutError(f"less than its width between its upper edge and {bins.edges[-1]:.4g}, where the fit ends")
-        if settings.low is not None or _describes(bins, sideband, rng):
+        goodness = _goodness(bins, sideband)
+        if goodness >= FEWEST_GOOD or settings.low is not None:
             return bins
-    raise LeftOutError(f"no fit that begins between {firsts[0]:.4g} and {firsts[-1]:.4g} describes the sideband")
+        if goodness > best_goodness:
+            best, best_goodness = bins, goodness
+    if best is None or best_goodness < FEWEST_TOLERABLE:
+        text = f"no fit that begins between {firsts[0]:.4g} and {firsts[-1]:.4g} describes the sideband"
+        raise LeftOutError(f"{text} (the best one has p = {best_goodness:.1g}; a strong signal there?)")
+    return best
 
 
-def _describes(bins: MassBins, sideband: np.ndarray, rng: np.random.Generator) -> bool:
-    """Whether the fit of the sideband's events is good."""
-    fitter, counts = SpectrumFitter(bins), bins.counts(sideband)
+def _goodness(bins: MassBins, sideband: np.ndarray) -> float:
+    """Goodness of the fit of the sideband's events, by the distribution that its deviance has where there are many; 0 without a fit."""
+    counts = bins.counts(sideband)
     try:
-        return fitter.goodness(counts, fitter.choose(counts, rng), GOODNESS_TOYS, rng) >= FEWEST_GOOD
+        fit = SpectrumFitter(bins).choose(counts, None)
     except FitError:
-        return False
+        return 0.0
+    return float(chi2.sf(2 * fit.half_deviance, fit.n_bins - fit.order))
 
 
 @dataclass(frozen=True)
@@ -193,7 +208,8 @@ def search_window(
     fitter, measured, fits, spectra = SpectrumFitter(scored.bins), [], {}, {}
     for cut in cuts:
         if not scored.allows(cut):
-            measured.append(Measured(cut, failure="too few held-out background events for a threshold"))
+            few = f"{min(scored.n_held_out)} held-out background events in a fold are too few for a threshold"
+            measured.append(Measured(cut, failure=f"{few}: {FEWEST_PASSING / cut:.0f} are needed"))
             continue
         counts = scored.bins.counts(m[scored.passing(cut)])
         if blind:
@@ -207,6 +223,10 @@ def search_window(
             logger.warning("%s at %g: %s", scored.bins.window, cut, error)
             continue
         goodness = fitter.goodness(counts, fit, GOODNESS_TOYS, rng)
+        if goodness < POOR:
+            logger.warning(
+                "%s at %g: the fit is poor, goodness %.2g: its significance means little", scored.bins.window, cut, goodness
+            )
         count = fit.counted(counts, settings.systematic)
         result: dict[str, Any] = {
             "expected": count.background,

@@ -9,6 +9,17 @@ from common.errors import InputError
 from common.options import ResumableOptions, not_negative, option, positive
 
 EFFICIENCIES = (1.0, 0.1, 0.01, 0.001)
+LARGEST_ENERGY = 1000.0  # TeV
+
+
+def check_energy(value: float) -> str | None:
+    """What is wrong with an energy of collisions."""
+    return None if 0 < value < LARGEST_ENERGY else f"must be above 0, and below {LARGEST_ENERGY:g} (TeV)"
+
+
+def check_share(value: float) -> str | None:
+    """What is wrong with a relative error."""
+    return None if 0 <= value < 1 else "must be 0 or above, and below 1"
 
 
 def check_efficiencies(values: tuple[float, ...]) -> str | None:
@@ -47,7 +58,7 @@ class SearchOptions(ResumableOptions):
         default_text="1 0.1 0.01 0.001",
     )
     sqrt_s: float = option(
-        13.0, "energy of the collisions, of which the dijet functions take the mass as a share", unit="TeV", check=positive
+        13.0, "energy of the collisions, of which the dijet functions take the mass as a share", unit="TeV", check=check_energy
     )
     fit_min: float | None = option(
         None,
@@ -61,7 +72,7 @@ class SearchOptions(ResumableOptions):
         check=positive,
         default_text="where bins of the sideband have less than 10 events",
     )
-    systematic: float = option(0.0, "relative error of the background in the window, beside that of the fit", check=not_negative)
+    systematic: float = option(0.0, "relative error of the background in the window, beside that of the fit", check=check_share)
     n_toys: int = option(1000, "background toys for the global p-value; 0: none", check=not_negative)
     blind: bool = option(False, "do not look into the windows: expectations only, no significance")
     inject: tuple[float, ...] = option(

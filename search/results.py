@@ -51,8 +51,8 @@ class GlobalResult:
         Where it is.
     z, p0 : float
         Local significance and p-value.
-    p : float
-        Global p-value.
+    p : float or None
+        Global p-value, None without toys; an upper bound if no toy has as much.
     n_toys, n_above : int
         Toys, and those of them with at least this significance.
     """
@@ -61,23 +61,25 @@ class GlobalResult:
     efficiency: float
     z: float
     p0: float
-    p: float
+    p: float | None
     n_toys: int
     n_above: int
 
     @property
-    def global_z(self) -> float:
+    def global_z(self) -> float | None:
         """The global p-value in standard deviations."""
-        return float(norm.isf(self.p))
+        return None if self.p is None else float(norm.isf(self.p))
 
     def sentence(self, n_selections: int) -> str:
         """What to say."""
         where = f"{self.window} at efficiency {self.efficiency:g}"
         largest = f"largest local significance {self.z:.2f} σ (p0 = {self.p0:.2g}) in {where}"
         of_toys = f"of {self.n_toys} background toys"
+        if self.p is None:
+            return f"{largest}; no global p-value without toys"
         if self.n_above == 0:
-            return f"{largest}; global p-value below {self.p:.2g}: none {of_toys} has as much in any of {n_selections} fits"
-        among = f"{self.n_above} {of_toys} have as much in one of {n_selections} fits"
+            return f"{largest}; global p-value below {self.p:.2g}: none {of_toys} has as much in any fit of {n_selections}"
+        among = f"{self.n_above} {of_toys} have as much in a fit of {n_selections}"
         return f"{largest}; global p-value {self.p:.2g} ({self.global_z:.1f} σ): {among}"
 
 
@@ -85,20 +87,29 @@ def as_json(searched: Sequence[SearchedWindow], left_out: Sequence[LeftOut], ove
     """Everything, for bump_hunt.json."""
     windows = [
         {"window": _edges(each.bins.window), "fit_range": [each.bins.edges[0], each.bins.edges[-1]], "bins": len(each.bins)}
-        | {"efficiencies": [asdict(measured) for measured in each.measured]}
+        | {"efficiencies": [_as_json(measured) for measured in each.measured]}
         for each in searched
     ]
     found = None
     if overall is not None:
-        found = asdict(overall) | {"window": _edges(overall.window), "global_z": overall.global_z}
+        found = asdict(overall) | {
+            "window": _edges(overall.window),
+            "global_z": overall.global_z,
+            "p_is_bound": overall.n_above == 0,
+        }
     return {"windows": windows, "left_out": [_edges(each.window) | {"reason": each.reason} for each in left_out], "global": found}
+
+
+def _as_json(measured: Measured) -> dict[str, Any]:
+    values = asdict(measured)
+    return {name.rstrip("_"): value for name, value in values.items()}
 
 
 def _edges(window: Window) -> dict[str, Any]:
     return {"low": window.low, "high": window.high, "center": window.center, "unit": window.resonant.unit}
 
 
-COLUMNS = ("low", "high", "center", "efficiency", "observed", "expected", "error", "fit_error", "p0", "z", "yield_", "low_68", "high_68",
+COLUMNS = ("low", "high", "center", "efficiency", "observed", "expected", "error", "fit_error", "p0", "z", "yield", "low_68", "high_68",
            "low_95", "high_95", "limit", "order", "goodness", "method", "failure")  # fmt: skip
 
 
@@ -106,7 +117,7 @@ def rows(searched: Sequence[SearchedWindow]) -> Iterator[tuple[Any, ...]]:
     """Lines for bump_hunt.csv, with the columns of `COLUMNS`; empty where there is no number."""
     for each in searched:
         for measured in each.measured:
-            values = _edges(each.bins.window) | asdict(measured)
+            values = _edges(each.bins.window) | _as_json(measured)
             for level in ("68", "95"):
                 interval = values[f"interval_{level}"] or (None, None)
                 values |= {f"low_{level}": interval[0], f"high_{level}": interval[1]}

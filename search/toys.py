@@ -178,16 +178,20 @@ class ToyResults:
 
 
 def analyse(toys: PatternToys, n_toys: int, systematic: float, rng: np.random.Generator) -> ToyResults:
-    """Draw toys and do to them what is done to data: fits with a choice of order, prediction, significance."""
+    """Draw toys and do to them what is done to data: fits with a choice of order, prediction, significance.
+
+    The systematic error is drawn for every toy and window; it is the same for all efficiencies.
+    """
     fits = toys.selections.fits
     shape = (n_toys, len(fits), max(len(each) for each in fits))
     z, p = np.full(shape, np.nan), np.full(shape, np.nan)
     fitters = [SpectrumFitter(bins) for bins in toys.selections.bins]
     for toy in progress("toys", "toy", iterable=range(n_toys)):
         for window, spectra in enumerate(toys.draw(rng)):
+            shift = rng.normal()
             for number, counts in enumerate(spectra):
                 try:
-                    count = fitters[window].choose(counts, None).counted(counts, systematic)
+                    count = fitters[window].choose(counts, None).counted(counts, systematic, shift)
                 except FitError:
                     continue
                 z[toy, window, number], p[toy, window, number] = count.z, count.randomised_p(rng.uniform())

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
@@ -30,7 +31,7 @@ from events.view import UNKNOWN, load_events
 from events.window import Window
 from plots import search as figures
 from plots.style import save
-from search.bins import MassBins, scan_windows, unit_in_tev
+from search.bins import scan_windows, unit_in_tev
 from search.hunt import FitSettings, LeftOutError, SearchedWindow, fit_bins, search_window
 from search.options import SearchOptions
 from search.results import COLUMNS, CURVE_FILES, SEARCH_FILES, GlobalResult, LeftOut, as_json, line, rows
@@ -45,6 +46,20 @@ from workflow.stage import Stage, out_of_date, recover
 logger = logging.getLogger(__name__)
 
 SIGNAL_REGION_TRAIN = 0.5  # with folds it decides nothing
+COUNTING = ("workflow.separation", "background.folds", "background.arrays")  # their logs say how many events the window has
+
+
+@contextlib.contextmanager
+def quiet(names: Sequence[str]) -> Iterator[None]:
+    """Let some loggers say nothing but warnings."""
+    levels = {name: logging.getLogger(name).level for name in names}
+    for name in names:
+        logging.getLogger(name).setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,18 +127,16 @@ class Hunt:
             windows = scan_windows(options.scan_min, options.scan_max, options.n_windows, self.window.resonant)
         for window in windows:
             try:
-                self.bins_of(window, self.data[0][:, 0])
+                fit_bins(self.data[0][:, 0], window, self.settings)
                 kept.append(window)
             except LeftOutError as error:
                 left_out.append(LeftOut(window, str(error)))
+        if len({self.folder_of(window) for window in kept}) < len(kept):
+            raise InputError(f"{options.flag('n_windows')} {options.n_windows}: centers do not differ in four digits")
         if not kept:
             reasons = "; ".join(f"{each.window}: {each.reason}" for each in left_out)
             raise InputError(f"{self.data_dir}: no window can be searched: {reasons}")
         return kept, left_out
-
-    def bins_of(self, window: Window, m: np.ndarray) -> MassBins:
-        """The bins of the fit around a window, given all masses [n]."""
-        return fit_bins(m, window, self.settings, make_rng(self.options.seed or 0, f"range of the fit {window}"))
 
     def folder_of(self, window: Window) -> Path:
         """Where the mode's results of a window are."""
@@ -153,7 +166,8 @@ class Hunt:
         for each in left_out:
             logger.warning("%s is left out: %s", each.window, each.reason)
         for window in windows:
-            logger.info("window %s", window)
+            bins = fit_bins(self.data[0][:, 0], window, self.settings)
+            logger.info("window %s; its fit goes from %.4g to %.4g", window, bins.edges[0], bins.edges[-1])
             folder, separation = self.folder_of(window), self.separation(window)
             with ExitStack() as locks:
                 for place in (folder, separation.folder):
@@ -161,8 +175,9 @@ class Hunt:
                     recover(place)
                 if not force:
                     check_results_are_of(self.data_dir, [separation])
-                do_steps([Step(separation)], force=force, resume=self.options.resume)
-                do_steps(self.steps_of(separation.folder, folder), force=force, resume=self.options.resume)
+                with quiet(COUNTING if self.options.blind else ()):
+                    do_steps([Step(separation)], force=force, resume=self.options.resume)
+                    do_steps(self.steps_of(separation.folder, folder), force=force, resume=self.options.resume)
         for window in windows:
             for text in warnings_of(self.folder_of(window), "classifiers"):
                 logger.warning("once more, from %s: %s", self.folder_of(window).name, text)
@@ -170,24 +185,24 @@ class Hunt:
         do_steps([Step(self.stage())], force=force, resume=False)
         for text in load_json(self.folder / "bump_hunt.json")["said"]:
             logger.info("%s", text)
+        logger.info("numbers: %s, figures beside it", self.folder / "bump_hunt.csv")
 
     def describe(self, *, force: bool) -> str:
         """What `do` would do, a few lines for every stage."""
         windows, left_out = self.windows
+        resume = self.options.resume
         lines = [f"{each.window} is left out: {each.reason}\n" for each in left_out]
         for window in windows:
             separation = self.separation(window)
-            lines.append(f"window {window}\n" + describe([Step(separation)], force=force, resume=self.options.resume))
+            lines.append(f"window {window}\n" + describe([Step(separation)], force=force, resume=resume))
             if (separation.folder / "columns.json").is_file() and out_of_date(separation) is None:
-                lines.append(
-                    describe(self.steps_of(separation.folder, self.folder_of(window)), force=force, resume=self.options.resume)
-                )
+                lines.append(describe(self.steps_of(separation.folder, self.folder_of(window)), force=force, resume=resume))
             else:
-                lines.append(f"then the stages of the mode, in {self.folder_of(window)}/\n")
-        if all((self.folder_of(window) / "scores.npy").is_file() for window in windows):
-            lines.append(describe([Step(self.stage())], force=force, resume=False))
+                lines.append(f"to do: the stages of the mode, in {self.folder_of(window)}/\n")
+        if any("to do" in text for text in lines):
+            lines.append(f"to do: fits, significance and figures, in {self.folder}/\n")
         else:
-            lines.append(f"then fits, significance and figures, in {self.folder}/\n")
+            lines.append(describe([Step(self.stage())], force=force, resume=False))
         return "".join(lines)
 
     def stage(self) -> Stage:
@@ -211,12 +226,12 @@ class Hunt:
         m = runs[0].scores["m"]
         if any(not np.array_equal(run.scores[name], runs[0].scores[name]) for run in runs for name in ("m", "row", "fold")):
             raise InputError(f"{self.folder}: the windows have scores of different events")
-        scored = [ScoredWindow(self.bins_of(run.window, m), run.efficiency, run.n_held_out) for run in runs]
+        scored = [ScoredWindow(fit_bins(m, run.window, self.settings), run.efficiency, run.n_held_out) for run in runs]
         searched = [
             search_window(each, m, options.cuts, self.settings, make_rng(seed, f"search {each.bins.window}"), blind=options.blind)
             for each in scored
         ]
-        overall = None if options.blind or not options.n_toys else self._overall(scored, searched, m)
+        overall = None if options.blind else self._overall(scored, searched, m)
         for window in searched:
             for measured in window.measured:
                 if (fit := window.fits.get(measured.efficiency)) is not None:
@@ -231,7 +246,7 @@ class Hunt:
         if overall is not None:
             said.append(overall.sentence(sum(len(each.fits) for each in searched)))
         elif options.blind:
-            said.append("blind: nobody has looked into the windows")
+            said.append("blind: what is in the windows is not shown")
         results = as_json(searched, left_out, overall) | {
             "blind": options.blind,
             "injected_s_over_b": self.s_over_b,
@@ -243,20 +258,19 @@ class Hunt:
 
     def _overall(self, scored: Sequence[ScoredWindow], searched: Sequence[SearchedWindow], m: np.ndarray) -> GlobalResult | None:
         """The global p-value of the largest significance; None where no fit is."""
-        found = [
-            (measured.z, window.bins.window, measured)
-            for window in searched
-            for measured in window.measured
-            if measured.z is not None
-        ]
         usable = [number for number, window in enumerate(searched) if 1.0 in window.fits]
-        if not found or not usable:
+        if not usable:
             return None
-        z, window, measured = max(found, key=lambda each: each[0])
+        found = [
+            (searched[number].bins.window, each) for number in usable for each in searched[number].measured if each.z is not None
+        ]
+        window, measured = max(found, key=lambda each: each[1].z)
+        if not self.options.n_toys:
+            return GlobalResult(window, measured.efficiency, measured.z, measured.p0, None, 0, 0)
         toys = background_toys([scored[number] for number in usable], [searched[number] for number in usable], m)
         outcome = analyse(toys, self.options.n_toys, self.options.systematic, make_rng(self.options.seed or 0, "toys"))
-        p, n_above = outcome.global_p(z)
-        return GlobalResult(window, measured.efficiency, z, measured.p0, p, self.options.n_toys, n_above)
+        p, n_above = outcome.global_p(measured.z)
+        return GlobalResult(window, measured.efficiency, measured.z, measured.p0, p, self.options.n_toys, n_above)
 
 
 def background_toys(scored: Sequence[ScoredWindow], searched: Sequence[SearchedWindow], m: np.ndarray) -> PatternToys:

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from toys import toy_background, toy_data, toy_signal, write_own
 
+from common.script import run_script
+
 EVENTS = 14_000
 SMALL = ("--cf_model", "hgb", "--cf_n_runs", 1, "--cf_n_ensemble", 2, "--cf_k_folds", 3, "--cf_oversampling", "--cf_no_logit",
          "--n_toys", 30, "--efficiencies", 0.1)  # fmt: skip
@@ -128,6 +130,31 @@ def test_a_killed_scan_goes_on_and_gives_the_same(scan, own, run, tmp_path, monk
     assert contents(folder) == contents(scan)
 
 
+def test_a_drawn_seed_is_kept_from_the_first_stage_on(own, tmp_path, monkeypatch):
+    import run_bump_hunt
+    import workflow.classifiers as classifiers
+
+    def killed(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    command = [str(each) for each in (*SMALL, "--data_dir", own, "--save_dir", tmp_path / "out", "--mode", "CWoLa", "--n_toys", 0)]
+    with monkeypatch.context() as patch:
+        patch.setattr(classifiers, "train", killed)
+        with pytest.raises(SystemExit):
+            run_script(run_bump_hunt.main, "", run_bump_hunt.Options, command)
+    record = tmp_path / "out" / "window_3500" / "separated_data" / "STAGE.json"
+    before = record.read_bytes()
+    run_script(run_bump_hunt.main, "", run_bump_hunt.Options, [*command, "--resume"])
+    assert record.read_bytes() == before
+    seed = json.loads(before)["separation"]["options"]["seed"]
+    assert json.loads((tmp_path / "out" / "STAGE.json").read_text())["bump_hunt"]["options"]["seed"] == seed
+    assert "no global p-value without toys" in results(tmp_path / "out")["said"][-1]
+
+
+def test_results_in_the_folder_of_the_events_are_refused(own, fails):
+    assert "need a folder of their own" in fails("run_bump_hunt", data_dir=own, save_dir=own, mode="CWoLa")
+
+
 def test_injected_signal_is_found_the_better_the_more_it_is(own, signal_file, run, tmp_path):
     amounts = (0, 0.05)
     run(
@@ -153,11 +180,13 @@ def test_blind_trains_and_says_what_is_expected_but_not_what_is_there(own, run, 
     content = results(tmp_path)
     for each in content["windows"][0]["efficiencies"]:
         assert each["expected"] > 0
-        assert [each[name] for name in ("observed", "p0", "z", "yield_", "limit")] == [None] * 5
+        assert [each[name] for name in ("observed", "p0", "z", "yield", "limit")] == [None] * 5
     assert content["global"] is None
     assert not (tmp_path / "p0.png").exists()
     assert (tmp_path / "spectrum_3500_0.1.png").exists()
-    assert "blind: nobody has looked into the windows" in caplog.messages
+    assert "blind: what is in the windows is not shown" in caplog.messages
+    n_inside = int(((np.load(own / "data.npy")[:, 0] > 3300) & (np.load(own / "data.npy")[:, 0] < 3700)).sum())
+    assert not [line for line in caplog.messages if f"{n_inside}" in line or f"{n_inside // 2}" in line]
     caplog.clear()
     run("run_bump_hunt", *SMALL, data_dir=own, save_dir=tmp_path, mode="CWoLa")
     assert "classifiers: up to date" in caplog.messages
@@ -203,7 +232,7 @@ def test_dry_run_says_what_would_be_done_and_does_nothing(own, run, tmp_path, ca
     run("run_bump_hunt", *SMALL, *SCAN, "--dry_run", data_dir=own, save_dir=tmp_path / "none", mode="CWoLa")
     text = capsys.readouterr().out
     assert text.count("separation: to do: not done yet") == 2
-    assert "then fits, significance and figures" in text
+    assert "to do: fits, significance and figures" in text
     assert not (tmp_path / "none").exists()
 
 

@@ -81,6 +81,13 @@ def test_the_formulas_and_the_sums_agree_where_there_are_many_events(monkeypatch
     assert summed.limit == pytest.approx(limit, rel=0.03)
 
 
+@pytest.mark.parametrize("count", [Count(181, 19.4, 4.6), Count(223, 19.7, 4.4), Count(60, 10.0, 0.5), Count(120, 24.9, 5.0)])
+def test_a_large_excess_is_as_significant_as_its_likelihood_ratio(count):
+    """Far out in the tail of the constraint, too, which alone explains the count at ln(n / b) / δ standard deviations."""
+    assert count.z == pytest.approx(math.sqrt(count.q0), rel=0.03)
+    assert count.z < math.log(count.n / count.background) / count.delta
+
+
 def test_a_deficit_has_a_capped_p_and_a_negative_significance():
     count = Count(80, 100.0, 5.0)
     assert (count.p0, count.q0) == (0.5, 0.0)

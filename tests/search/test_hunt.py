@@ -21,7 +21,7 @@ def spectrum(n: int = 60_000, turn_on: float = 2.65, seed: int = 0) -> np.ndarra
 
 
 def bins_of(m: np.ndarray, window: Window = WINDOW, settings: FitSettings = SETTINGS):
-    return fit_bins(m, window, settings, np.random.default_rng(0))
+    return fit_bins(m, window, settings)
 
 
 def searched(m: np.ndarray, efficiency: np.ndarray, *, blind: bool = False, cuts=CUTS, n_held_out=(10_000,) * 5):
@@ -57,7 +57,7 @@ def test_the_range_does_not_depend_on_the_window_s_own_events():
         (Window(2.9, 3.2), SETTINGS, "where the fit may begin"),
         (Window(7.0, 8.0), SETTINGS, "where the fit ends"),
         (WINDOW, FitSettings(13.0, 3.1), "where the fit may begin"),
-        (WINDOW, FitSettings(13.0, None, 3.8), "where the fit ends"),
+        (WINDOW, FitSettings(13.0, None, 3.8), "where the fit is to end"),
         (WINDOW, FitSettings(3.6), "above the energy of the collisions"),
         (Window(1.0, 20.0), FitSettings(100.0), "no sideband"),
     ],
@@ -141,5 +141,5 @@ def test_efficiencies_that_held_out_background_cannot_give_are_not_searched():
     inclusive, loose, tight = searched(m, np.random.default_rng(8).uniform(size=len(m)), n_held_out=(300, 60, 300)).measured
     assert not inclusive.failure
     assert not loose.failure
-    assert "too few held-out" in tight.failure
+    assert "60 held-out background events in a fold are too few" in tight.failure
     assert tight.expected is None
