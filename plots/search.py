@@ -53,7 +53,7 @@ def spectrum_with_fit(counts: np.ndarray, fit: BackgroundFit, measured: Measured
     upper.set(yscale="log", ylabel=f"events / {unit}" if unit else "events / unit", title=title)
     lower.set(xlabel=label, ylabel="pull (σ)", xlim=fit_range, ylim=(-PULL_RANGE, PULL_RANGE))
     fullest = max(float((counts / widths).max()), float((fit.expected / widths).max()))
-    upper.set_ylim(0.3 * float((fit.expected / widths).min()), 3 * fullest)
+    upper.set_ylim(max(0.3 * float((fit.expected / widths).min()), 0.1 / float(widths.max())), 3 * fullest)
     upper.title.set_fontsize("medium")
     upper.legend(fontsize="small")
     return figure
@@ -72,7 +72,7 @@ def p0_against_center(searched: Sequence[SearchedWindow], resonant: Column) -> F
         axes.plot(*zip(*points, strict=True), marker="os^Dvp*"[number % 7], color=f"C{number}", label=name)
         smallest = min(smallest, *(p0 for _, p0 in points))
     low, high = axes.get_xlim()
-    strongest = int(np.ceil(norm.isf(smallest))) + 1
+    strongest = int(np.ceil(norm.isf(smallest) + 0.1))
     for sigma in range(1, strongest + 1, math.ceil(strongest / MOST_LINES)):
         axes.axhline(float(norm.sf(sigma)), color="grey", lw=0.7, ls="--")
         place = {"xytext": (-3, 2), "textcoords": "offset points", "ha": "right", "fontsize": "small", "color": "grey"}

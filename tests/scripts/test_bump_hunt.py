@@ -137,7 +137,9 @@ def test_a_drawn_seed_is_kept_from_the_first_stage_on(own, tmp_path, monkeypatch
     def killed(*args, **kwargs):
         raise KeyboardInterrupt
 
-    command = [str(each) for each in (*SMALL, "--data_dir", own, "--save_dir", tmp_path / "out", "--mode", "CWoLa", "--n_toys", 0)]
+    command = [
+        str(each) for each in (*SMALL, "--data_dir", own, "--save_dir", tmp_path / "out", "--mode", "CWoLa", "--n_toys", 0)
+    ]
     with monkeypatch.context() as patch:
         patch.setattr(classifiers, "train", killed)
         with pytest.raises(SystemExit):
