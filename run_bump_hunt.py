@@ -102,6 +102,9 @@ def main(options: Options) -> None:
         return run_all.plan(run)
 
     hunts = [Hunt(options, data_dir, folder, window, x, steps_of) for x, folder in folders.items()]
+    for place in [hunt.folder_of(each) for hunt in hunts for each in hunt.windows[0]]:
+        if options.arrays.DE_dir is not None and not (shared := options.arrays.DE_dir / place.relative_to(save_dir)).is_dir():
+            raise InputError(f"{shared}: no such folder, whose density estimator is to be used")
     if options.dry_run:
         sys.stdout.write("".join(hunt.describe(force=options.force) for hunt in hunts))
         return

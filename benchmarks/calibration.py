@@ -29,20 +29,19 @@ from search.selection import ScoredWindow
 from search.toys import PatternToys, Selections, analyse
 from workflow.search import background_toys
 
-CUTS = (1.0, 0.1, 0.01, 0.001)
-
 
 def read(folder: Path) -> tuple[list[ScoredWindow], list[SearchedWindow], np.ndarray]:
     """The windows of a finished search, and the masses."""
     windows, searched = [], []
-    content = load_json(folder / "bump_hunt.json")
+    content, options = load_json(folder / "bump_hunt.json"), load_json(folder / "STAGE.json")["bump_hunt"]["options"]
+    cuts = [each["efficiency"] for each in content["windows"][0]["efficiencies"]]
     for number, each in enumerate(content["windows"]):
         place = folder / f"window_{each['window']['center']:.4g}"
         run = ScoredRun.read(place, place, sorted((fold.name for fold in place.glob("fold_*")), key=lambda name: int(name[5:])))
-        settings = FitSettings(13.0 / unit_in_tev(run.window.resonant))
+        settings = FitSettings(options["sqrt_s"] / unit_in_tev(run.window.resonant), systematic=options["systematic"])
         bins = MassBins.around(run.window, *each["fit_range"], settings.sqrt_s)
         windows.append(ScoredWindow(bins, run.efficiency, run.n_held_out))
-        searched.append(search_window(windows[-1], run.scores["m"], CUTS, settings, make_rng(number, "search"), blind=False))
+        searched.append(search_window(windows[-1], run.scores["m"], cuts, settings, make_rng(number, "search"), blind=False))
     return windows, searched, run.scores["m"]
 
 
@@ -72,11 +71,11 @@ def of_its_own(toys: PatternToys, n_toys: int, rng: np.random.Generator) -> floa
         fits.append(mine)
     middle = (toys.edges[1:] + toys.edges[:-1]) / 2
     rows = np.repeat(np.arange(len(events)), events)
-    strictest = []
+    n_passed = []
     for window, (mine, known) in enumerate(zip(fits, toys.selections.fits, strict=True)):
         kept = np.cumsum([0, *(cut in mine for cut in known)])  # a selection without a fit is none
-        strictest.append(kept[toys.kind[rows, window]])
-    own = PatternToys(Selections(toys.selections.bins, tuple(fits)), middle[toys.cell[rows]], strictest)
+        n_passed.append(kept[toys.kind[rows, window]])
+    own = PatternToys(Selections(toys.selections.bins, tuple(fits)), middle[toys.cell[rows]], n_passed)
     return analyse(own, n_toys, 0.0, rng).global_p(best)[0]
 
 

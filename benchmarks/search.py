@@ -54,9 +54,13 @@ def memory(window: Path) -> dict[str, Any]:
 
     For every efficiency the two shares, and χ² of their difference in bins of the mass with its degrees of freedom.
     """
-    scores = load_scores(window / "scores.npy")
-    trained = np.isin(scores["m"], np.load(window / "separated_data" / "outerdata_train.npy")[:, 0])
-    untrained = np.isin(scores["m"], np.load(window / "separated_data" / "outerdata_test.npy")[:, 0]) & ~trained
+    scores, folder = load_scores(window / "scores.npy"), window / "separated_data"
+
+    def rows(name: str) -> np.ndarray:
+        events = np.ascontiguousarray(np.load(folder / f"{name}.npy")[:, :-1])
+        return events.view(f"V{events.itemsize * events.shape[1]}")[:, 0]
+
+    trained, untrained = (np.isin(rows("data"), rows(f"outerdata_{part}")) for part in ("train", "test"))
     edges = np.quantile(scores["m"], np.linspace(0, 1, N_BINS + 1))
     found = {}
     for cut in (0.1, 0.01, 0.001):

@@ -100,9 +100,9 @@ class MassBins:
 
     @property
     def has_room(self) -> bool:
-        """Whether the range of the fit goes on for at least a width of the window on either side."""
+        """Whether the range of the fit goes on for a width of the window on either side, but for one bin at most."""
         low, high = self.window.low - self.window.width, self.window.high + self.window.width
-        return self.edges[0] <= low * (1 + 1e-9) and self.edges[-1] >= high * (1 - 1e-9)
+        return self.edges[1] / self.edges[0] * low >= self.edges[0] and self.edges[-1] * self.edges[1] / self.edges[0] >= high
 
     def counts(self, m: np.ndarray) -> np.ndarray:
         """Number of events of masses m [k] in every bin [n]; the window is open, an event on its edge is outside."""

@@ -110,7 +110,9 @@ class Count:
         """Local significance in standard deviations, below 0 for a deficit."""
         if self.is_asymptotic:
             return math.copysign(math.sqrt(abs(self.signed_q0)), self.signed_q0)
-        return float(norm.isf(np.clip(self.p_of_background, 1e-300, 1 - 1e-15)))
+        if self.n >= self.background:
+            return float(norm.isf(max(self.p_of_background, 1e-300)))
+        return min(float(-norm.isf(1 - self._p_of_one_more)), 0.0)  # how rarely background alone gives as few
 
     @property
     def p0(self) -> float:
@@ -124,12 +126,16 @@ class Count:
             return float(norm.sf(self.z))
         return self._exceeding(self.signed_q0)
 
+    @cached_property
+    def _p_of_one_more(self) -> float:
+        """Probability that background alone gives a larger signed q0 than this count."""
+        return self._exceeding(float(self._signed_q0(np.float64(self.n + 1), np.float64(0))))
+
     def randomised_p(self, uniform: float) -> float:
         """The same, with a share `uniform` of the count's own probability: for small counts, too, evenly distributed."""
         if self.is_asymptotic:
             return self.p_of_background
-        above = self._exceeding(float(self._signed_q0(np.float64(self.n + 1), np.float64(0))))
-        return above + uniform * (self.p_of_background - above)
+        return self._p_of_one_more + uniform * (self.p_of_background - self._p_of_one_more)
 
     def interval(self, level: float) -> tuple[float, float]:
         """Yields whose twice the log-likelihood ratio to the best one is below `level`; `ONE_SIGMA` and `TWO_SIGMA`.

@@ -27,6 +27,8 @@ ORDERS = (2, 3, 4, 5)  # numbers of parameters
 SIGNIFICANCE_OF_ORDER = 0.32  # of the likelihood-ratio tests: one standard deviation
 NODES = 3  # of the Gauss-Legendre quadrature in every bin
 RANDOM_STARTS = 3
+EVENTS_PER_PARAMETER = 30  # of the sideband, for more parameters than three
+LARGEST_ERROR = 2.0  # relative, of a prediction
 LARGEST_EXPONENT = 300.0
 MAX_CALLS = 2000
 
@@ -180,7 +182,11 @@ class SpectrumFitter:
         if not np.linalg.cond(information) < 1e12:
             raise FitError(f"the fit with {order} parameters does not determine them")
         covariance = triangle @ np.linalg.inv(information) @ triangle.T
-        return BackgroundFit(self.bins, triangle @ theta, covariance, float(best.fval), len(n))
+        fit = BackgroundFit(self.bins, triangle @ theta, covariance, float(best.fval), len(n))
+        expected, error = fit.prediction
+        if not error < LARGEST_ERROR * expected:
+            raise FitError(f"the fit with {order} parameters does not determine the background in the window")
+        return fit
 
     def choose(self, counts: np.ndarray, rng: np.random.Generator | None) -> BackgroundFit:
         """The fit of the order that the spectrum asks for.
@@ -188,6 +194,7 @@ class SpectrumFitter:
         It is one parameter more than the lowest order that no higher one improves upon, by likelihood-ratio tests at one standard
         deviation. What such tests do not see may be as large as the error of the prediction: with tests at 5 %, and without the one more,
         background toys had a mean significance of up to 0.4 standard deviations, and p below 0.01 in up to 9 % (benchmarks/README.md).
+        Few events allow no more than three parameters: more follow their fluctuations.
 
         Raises
         ------
@@ -196,7 +203,8 @@ class SpectrumFitter:
         """
         fits: dict[int, BackgroundFit] = {}
         failures = []
-        for order in ORDERS:
+        most = max(3, int(np.asarray(counts)[self.fitted].sum()) // EVENTS_PER_PARAMETER)
+        for order in (order for order in ORDERS if order <= most):
             try:
                 fits[order] = self.fit(counts, order, rng)
             except FitError as error:

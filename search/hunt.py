@@ -21,6 +21,7 @@ from search.selection import ScoredWindow
 logger = logging.getLogger(__name__)
 
 ABOVE_THE_PEAK = 1.05  # the fit begins so far above the peak of the spectrum, or higher
+LOWEST = 0.1  # masses below so much of the window's are not looked at
 FEWEST_IN_A_BIN = 10  # it ends where a bin of the sideband has less events
 FEWEST_GOOD, FEWEST_TOLERABLE = 0.05, 0.001  # goodness that the inclusive fit of a range should have, and must have
 POOR = 0.01  # goodness below which a fit is warned of
@@ -68,7 +69,7 @@ def fit_bins(m: np.ndarray, window: Window, settings: FitSettings) -> MassBins:
     LeftOutError
         If this leaves less than one width of the window on either side of it, or nothing describes the sideband.
     """
-    sideband = m[~window.contains(m)]
+    sideband = m[~window.contains(m) & (m > LOWEST * window.low)]
     if len(sideband) == 0 or window.high >= settings.sqrt_s:
         raise LeftOutError(
             "there is no sideband" if len(sideband) == 0 else f"above the energy of the collisions, {settings.sqrt_s:g}"
@@ -81,16 +82,18 @@ def fit_bins(m: np.ndarray, window: Window, settings: FitSettings) -> MassBins:
     if high is None:
         few = [bin_ for bin_ in fitted if edges[bin_] >= window.high and counts[bin_] < FEWEST_IN_A_BIN]
         high = float(edges[few[0]] if few else edges[-1])
-    if high < window.high + window.width * (1 - 1e-9):
+    if high * edges[1] / edges[0] < window.high + window.width:
         end = (
             f"where the fit ends: {window.where_masses_are(m)}"
             if settings.high is None
             else f"{high:.4g}, where the fit is to end"
         )
         raise LeftOutError(f"less than its width between its upper edge and {end}")
-    peak = fitted[np.argmax(counts[fitted] / np.diff(edges)[fitted])]
+    full = fitted[counts[fitted] >= min(FEWEST_IN_A_BIN, counts[fitted].max())]
+    peak = full[np.argmax(counts[full] / np.diff(edges)[full])]
     lowest = ABOVE_THE_PEAK * float(edges[peak : peak + 2].mean()) if settings.low is None else settings.low
-    firsts = edges[(edges >= lowest * (1 - 1e-9)) & (edges <= window.low - window.width * (1 - 1e-9))]
+    room = (window.low - window.width) * edges[1] / edges[0]  # a bin more or less
+    firsts = edges[(edges >= lowest * (1 - 1e-9)) & (edges <= room)]
     if len(firsts) == 0:
         raise LeftOutError(f"less than its width between {lowest:.4g}, where the fit may begin, and its lower edge")
     best, best_goodness = None, 0.0

@@ -55,6 +55,8 @@ class GlobalResult:
         Global p-value, None without toys; an upper bound if no toy has as much.
     n_toys, n_above : int
         Toys, and those of them with at least this significance.
+    n_selections : int
+        Fits that were looked at, in data and toys.
     """
 
     window: Window
@@ -64,13 +66,14 @@ class GlobalResult:
     p: float | None
     n_toys: int
     n_above: int
+    n_selections: int = 0
 
     @property
     def global_z(self) -> float | None:
-        """The global p-value in standard deviations."""
-        return None if self.p is None else float(norm.isf(self.p))
+        """The global p-value in standard deviations, None where all toys have as much."""
+        return None if self.p in (None, 1.0) else float(norm.isf(self.p))
 
-    def sentence(self, n_selections: int) -> str:
+    def sentence(self) -> str:
         """What to say."""
         where = f"{self.window} at efficiency {self.efficiency:g}"
         largest = f"largest local significance {self.z:.2f} σ (p0 = {self.p0:.2g}) in {where}"
@@ -78,9 +81,10 @@ class GlobalResult:
         if self.p is None:
             return f"{largest}; no global p-value without toys"
         if self.n_above == 0:
-            return f"{largest}; global p-value below {self.p:.2g}: none {of_toys} has as much in any fit of {n_selections}"
-        among = f"{self.n_above} {of_toys} have as much in a fit of {n_selections}"
-        return f"{largest}; global p-value {self.p:.2g} ({self.global_z:.1f} σ): {among}"
+            bound = f"global p-value below {BOUND_OF_NONE / self.n_toys:.2g} at 95 % CL"
+            return f"{largest}; {bound}: none {of_toys} has as much in any of {self.n_selections} fits"
+        among = f"{self.n_above} {of_toys} have as much in one of {self.n_selections} fits"
+        return f"{largest}; global p-value {self.p:.2g} ({self.global_z or 0:.1f} σ): {among}"
 
 
 def as_json(searched: Sequence[SearchedWindow], left_out: Sequence[LeftOut], overall: GlobalResult | None) -> dict[str, Any]:
@@ -109,6 +113,7 @@ def _edges(window: Window) -> dict[str, Any]:
     return {"low": window.low, "high": window.high, "center": window.center, "unit": window.resonant.unit}
 
 
+BOUND_OF_NONE = -math.log(0.05)  # events that are excluded at 95 % where none is found
 COLUMNS = ("low", "high", "center", "efficiency", "observed", "expected", "error", "fit_error", "p0", "z", "yield", "low_68", "high_68",
            "low_95", "high_95", "limit", "order", "goodness", "method", "failure")  # fmt: skip
 

@@ -38,6 +38,6 @@ class ScoredWindow:
         """Which events [n] are selected: one threshold in every fold, for signal region and sideband alike."""
         return np.ones(len(self.efficiency), dtype=bool) if cut == ALL else self.efficiency <= cut
 
-    def strictest(self, cuts: Sequence[float]) -> np.ndarray:
+    def n_passed(self, cuts: Sequence[float]) -> np.ndarray:
         """How many of the cuts every event [n] passes; they fall, and whoever passes one passes those before it."""
         return np.sum([self.passing(cut) for cut in cuts], axis=0).astype(np.int8)

@@ -20,9 +20,11 @@ from search.fit import BackgroundFit, FitError, SpectrumFitter
 
 logger = logging.getLogger(__name__)
 
-FEWEST_OF_A_CLASS = 10  # events near a mass, of those that the tightest of a window's selections is passed by, and so on
+FEWEST_OF_A_CLASS = 10  # events near a mass that pass so many of a window's selections, for every such number
 MOST_SWEEPS = 50
 TOLERANCE = 1e-3  # relative, of the numbers of events that pass a selection
+LARGEST_RESIDUAL = 0.01  # relative, of all events of a toy that pass a selection
+MOST_FAILURES = 0.05  # share of toys in which a selection has no fit; with more it has no part in the global p-value
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class PatternToys:
     selections : Selections
     m : array [n]
         Resonant variable of all data.
-    strictest : sequence of array [n]
+    n_passed : sequence of array [n]
         Of every window: how many of its selections each event passes; 1 is the inclusive spectrum.
 
     Attributes
@@ -65,14 +67,14 @@ class PatternToys:
         If there is no fit of the spectrum of all data, from which the toys' masses are drawn.
     """
 
-    def __init__(self, selections: Selections, m: np.ndarray, strictest: Sequence[np.ndarray]) -> None:
+    def __init__(self, selections: Selections, m: np.ndarray, n_passed: Sequence[np.ndarray]) -> None:
         self.selections = selections
         self.edges = joined_edges(selections.bins)
         first = selections.bins[0]
         bins = MassBins.around(first.window, float(self.edges[0]), float(self.edges[-1]), first.sqrt_s)
         whole = SpectrumFitter(bins, leave_out=False).choose(bins.counts(m), None)
         order = np.argsort(m, kind="stable")
-        patterns = np.stack(strictest, axis=1)[order].astype(np.int64)  # [n, windows]
+        patterns = np.stack(n_passed, axis=1)[order].astype(np.int64)  # [n, windows]
         starts = np.searchsorted(m[order], self.edges)
         sizes = np.array([len(fits) + 1 for fits in selections.fits])
         code = patterns @ np.concatenate([[1], np.cumprod(sizes[:-1])])
@@ -92,6 +94,11 @@ class PatternToys:
             [self._summing(bins, self.kind[:, window] > number) for number in range(len(fits))]
             for window, (bins, fits) in enumerate(zip(selections.bins, selections.fits, strict=True))
         ]
+        for fits, spectra in zip(selections.fits, self.counted(self.rates), strict=True):
+            for (cut, fit), spectrum in list(zip(fits.items(), spectra, strict=True))[1:]:
+                if abs(spectrum.sum() / fit.expected.sum() - 1) > LARGEST_RESIDUAL:
+                    text = "toys have %.1f events at efficiency %g in %s, where the fit has %.1f"
+                    logger.warning(text, spectrum.sum(), cut, fit.bins.window, fit.expected.sum())
 
     def _targets(self, bins: MassBins, fits: Mapping[float, BackgroundFit], expected: np.ndarray) -> np.ndarray:
         """Shares [classes, cells] of all events that pass exactly 1, 2 ... of a window's selections; NaN outside its range."""
@@ -167,13 +174,16 @@ class ToyResults:
     p: np.ndarray
 
     @property
-    def largest(self) -> np.ndarray:
-        """Largest significance of every toy [toys]."""
-        return np.where(np.isnan(self.z), -np.inf, self.z).max(axis=(1, 2))
+    def reliable(self) -> np.ndarray:
+        """Which selections [windows, efficiencies] have a fit in nearly all toys."""
+        return np.isnan(self.z).mean(axis=0) <= MOST_FAILURES
 
     def global_p(self, observed: float) -> tuple[float, int]:
-        """Share of toys whose largest significance is at least the observed one, the data counted as one of them; and their number."""
-        n_above = int((self.largest >= observed).sum())
+        """Share of toys whose largest significance is at least the observed one, the data counted as one of them; and their number.
+
+        A fit that has failed in a toy counts as no excess; selections that are not `reliable` do not count at all.
+        """
+        n_above = int((np.where(self.reliable & ~np.isnan(self.z), self.z, -np.inf).max(axis=(1, 2)) >= observed).sum())
         return (1 + n_above) / (1 + len(self.z)), n_above
 
 

@@ -32,6 +32,7 @@ from events.window import Window
 from plots import search as figures
 from plots.style import save
 from search.bins import scan_windows, unit_in_tev
+from search.fit import FitError
 from search.hunt import FitSettings, LeftOutError, SearchedWindow, fit_bins, search_window
 from search.options import SearchOptions
 from search.results import COLUMNS, CURVE_FILES, SEARCH_FILES, GlobalResult, LeftOut, as_json, line, rows
@@ -238,15 +239,15 @@ class Hunt:
                     name = f"spectrum_{window.bins.window.center:.4g}_{measured.efficiency:g}.png"
                     whole = (window.bins.edges[0], window.bins.edges[-1])
                     save(figures.spectrum_with_fit(window.spectra[measured.efficiency], fit, measured, whole), folder / name)
-        if not options.blind:
+        if any(each.p0 is not None for window in searched for each in window.measured):
             save(figures.p0_against_center(searched, self.window.resonant), folder / "p0.png")
         said = [line(each.bins.window, measured) for each in searched for measured in each.measured]
         if len(searched) > 1:
             said.append("a signal in one window lies in the sidebands of its neighbours, whose expectations it may raise")
         if overall is not None:
-            said.append(overall.sentence(sum(len(each.fits) for each in searched)))
+            said.append(overall.sentence())
         elif options.blind:
-            said.append("blind: what is in the windows is not shown")
+            said.append("blind: what a window has is hidden in its own results; it is part of the sidebands of its neighbours")
         results = as_json(searched, left_out, overall) | {
             "blind": options.blind,
             "injected_s_over_b": self.s_over_b,
@@ -259,24 +260,43 @@ class Hunt:
     def _overall(self, scored: Sequence[ScoredWindow], searched: Sequence[SearchedWindow], m: np.ndarray) -> GlobalResult | None:
         """The global p-value of the largest significance; None where no fit is."""
         usable = [number for number, window in enumerate(searched) if 1.0 in window.fits]
-        if not usable:
+        known = [searched[number] for number in usable]
+        found = {
+            (w, cut): each
+            for w, window in enumerate(known)
+            for each in window.measured
+            if (cut := each.efficiency) in window.fits
+        }
+        n_toys = self.options.n_toys
+        if n_toys and found:
+            try:
+                toys = background_toys([scored[number] for number in usable], known, m)
+            except FitError as error:
+                logger.warning("no global p-value, there is no fit of all data: %s", error)
+                n_toys = 0
+        if not found:
             return None
-        found = [
-            (searched[number].bins.window, each) for number in usable for each in searched[number].measured if each.z is not None
-        ]
-        window, measured = max(found, key=lambda each: each[1].z)
-        if not self.options.n_toys:
-            return GlobalResult(window, measured.efficiency, measured.z, measured.p0, None, 0, 0)
-        toys = background_toys([scored[number] for number in usable], [searched[number] for number in usable], m)
-        outcome = analyse(toys, self.options.n_toys, self.options.systematic, make_rng(self.options.seed or 0, "toys"))
+        if not n_toys:
+            (w, cut), measured = max(found.items(), key=lambda each: each[1].z)
+            return GlobalResult(known[w].bins.window, cut, measured.z, measured.p0, None, 0, 0)
+        outcome = analyse(toys, n_toys, self.options.systematic, make_rng(self.options.seed or 0, "toys"))
+        for w, window in enumerate(known):
+            for number, cut in enumerate(window.fits):
+                if not outcome.reliable[w, number]:
+                    text = "%s at %g: fails in %.0f %% of the toys, and has no part in the global p-value"
+                    logger.warning(text, window.bins.window, cut, 100 * np.isnan(outcome.z[:, w, number]).mean())
+                    del found[w, cut]
+        if not found:
+            return None
+        (w, cut), measured = max(found.items(), key=lambda each: each[1].z)
         p, n_above = outcome.global_p(measured.z)
-        return GlobalResult(window, measured.efficiency, measured.z, measured.p0, p, self.options.n_toys, n_above)
+        return GlobalResult(known[w].bins.window, cut, measured.z, measured.p0, p, n_toys, n_above, len(found))
 
 
 def background_toys(scored: Sequence[ScoredWindow], searched: Sequence[SearchedWindow], m: np.ndarray) -> PatternToys:
     """Toys of the background of searched windows, all of which have an inclusive fit."""
     selections = Selections(tuple(each.bins for each in searched), tuple(each.fits for each in searched))
-    return PatternToys(selections, m, [each.strictest(tuple(found.fits)) for each, found in zip(scored, searched, strict=True)])
+    return PatternToys(selections, m, [each.n_passed(tuple(found.fits)) for each, found in zip(scored, searched, strict=True)])
 
 
 def _save_csv(path: Path, head: Sequence[str], lines: Any) -> None:

@@ -59,7 +59,8 @@ def test_a_scan_of_background_finds_nothing(scan, own):
     assert [each["window"]["center"] for each in content["windows"]] == pytest.approx([3500, 4200])
     assert [each["efficiency"] for each in content["windows"][0]["efficiencies"]] == [1, 0.1]
     assert content["global"]["n_toys"] == 30
-    assert content["global"]["p"] > 0.03
+    assert content["global"]["n_above"] > 0
+    assert content["global"]["z"] < 3
     assert any("sidebands of its neighbours" in line for line in content["said"])
     assert "global p-value" in content["said"][-1]
     with (scan / "bump_hunt.csv").open() as file:
@@ -130,6 +131,23 @@ def test_a_killed_scan_goes_on_and_gives_the_same(scan, own, run, tmp_path, monk
     assert contents(folder) == contents(scan)
 
 
+def test_a_fit_that_does_not_converge_gives_no_number_anywhere(scan, own, run, tmp_path, monkeypatch):
+    folder = tmp_path / "scan"
+    shutil.copytree(scan, folder)
+    monkeypatch.setattr("search.fit.MAX_CALLS", 1)
+    flags = (*SCAN, "--fit_min", 2600, "--fit_max", 6000)
+    run("run_bump_hunt", *SMALL, *flags, data_dir=own, save_dir=folder, mode="CWoLa")
+    content = results(folder)
+    for each in (each for window in content["windows"] for each in window["efficiencies"]):
+        assert "converges" in each["failure"]
+        assert [each[name] for name in ("expected", "error", "p0", "z", "yield", "limit", "order")] == [None] * 7
+    assert content["global"] is None
+    assert any("no fit: no fit with 2 parameters converges" in line for line in content["said"])
+    assert not list(folder.glob("spectrum_*.png"))
+    with (folder / "bump_hunt.csv").open() as file:
+        assert [line["z"] for line in csv.DictReader(file)] == [""] * 4
+
+
 def test_a_drawn_seed_is_kept_from_the_first_stage_on(own, tmp_path, monkeypatch):
     import run_bump_hunt
     import workflow.classifiers as classifiers
@@ -186,7 +204,9 @@ def test_blind_trains_and_says_what_is_expected_but_not_what_is_there(own, run, 
     assert content["global"] is None
     assert not (tmp_path / "p0.png").exists()
     assert (tmp_path / "spectrum_3500_0.1.png").exists()
-    assert "blind: what is in the windows is not shown" in caplog.messages
+    assert (
+        "blind: what a window has is hidden in its own results; it is part of the sidebands of its neighbours" in caplog.messages
+    )
     n_inside = int(((np.load(own / "data.npy")[:, 0] > 3300) & (np.load(own / "data.npy")[:, 0] < 3700)).sum())
     assert not [line for line in caplog.messages if f"{n_inside}" in line or f"{n_inside // 2}" in line]
     caplog.clear()

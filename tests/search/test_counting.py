@@ -95,10 +95,15 @@ def test_a_deficit_has_a_capped_p_and_a_negative_significance():
     assert count.yield_ == -20
 
 
+def test_no_event_is_as_insignificant_as_it_is_likely():
+    assert Count(0, 0.5, 0.0).z == 0, "it is what is expected most often"
+    assert Count(0, 5.0, 0.0).z == pytest.approx(norm.ppf(poisson.pmf(0, 5.0)))
+
+
 def test_more_events_are_more_significant():
     for b, error in ((3.0, 1.0), (1000.0, 50.0)):
         z = [Count(n, b, error).z for n in range(0, int(4 * b), max(int(b / 3), 1))]
-        assert (np.diff(z) > 0).all()
+        assert (np.diff(z) >= 0).all()
 
 
 def test_a_systematic_error_costs_significance():
