@@ -229,25 +229,33 @@ def test_modes_with_a_flow_share_it(mode, own, run, small_configs, tmp_path, cap
     assert found(second, 0.1)["z"] == found(first, 0.1)["z"]
 
 
-def test_features_of_the_window_leave_flow_and_prediction_unchanged(own, run, small_configs, tmp_path):
-    """Blinding: the flow, and the inclusive fit, have not seen what events of the window look like."""
+def test_features_of_the_window_leave_flow_prediction_and_their_own_fold_s_classifier_unchanged(
+    own, run, small_configs, tmp_path
+):
+    """Blinding: what the events of the window in one fold look like, only the classifiers of other folds have seen."""
+    flags = [*SMALL, *small_configs[:2], "--DE_epochs", "2", "--cf_n_samples", "4000", "--cf_use_class_weights"]
+    run("run_bump_hunt", *flags, data_dir=own, save_dir=tmp_path / "first", mode="CATHODE")
+    one, other = tmp_path / "first" / "window_3500", tmp_path / "second" / "window_3500"
     changed = tmp_path / "own"
     shutil.copytree(own, changed)
     events = np.load(changed / "data.npy")
-    inside = (events[:, 0] > 3300) & (events[:, 0] < 3700)
-    events[inside, 1:-1] = np.random.default_rng(0).permutation(events[inside, 1:-1]) * 1.01
+    chosen = (events[:, 0] > 3300) & (events[:, 0] < 3700) & (np.load(one / "folds.npy")["fold"] == 0)
+    events[chosen, 1:-1] = np.random.default_rng(0).permutation(events[chosen, 1:-1]) * 1.01
     np.save(changed / "data.npy", events)
-    for name, data in (("first", own), ("second", changed)):
-        flags = [*small_configs[:2], "--DE_epochs", "2", "--cf_n_samples", "4000", "--cf_use_class_weights"]
-        run("run_bump_hunt", *SMALL, *flags, data_dir=data, save_dir=tmp_path / name, mode="CATHODE")
-    one, other = tmp_path / "first" / "window_3500", tmp_path / "second" / "window_3500"
+    run("run_bump_hunt", *flags, data_dir=changed, save_dir=tmp_path / "second", mode="CATHODE")
     weights = sorted(path.name for path in one.glob("*.par"))
     assert weights
     for name in (*weights, "my_ANODE_model_val_losses.npy", "my_ANODE_model_preprocessing.json"):
         assert (one / name).read_bytes() == (other / name).read_bytes(), name
     for name in ("expected", "error", "order", "parameters", "goodness"):
         assert found(tmp_path / "first", 1.0)[name] == found(tmp_path / "second", 1.0)[name]
-    assert (one / "scores.npy").read_bytes() != (other / "scores.npy").read_bytes()
+    for name in ("X_train.npy", "X_validation.npy", "preds_matris_held_out.npy"):
+        same = [(one / f"fold_{fold}" / name).read_bytes() == (other / f"fold_{fold}" / name).read_bytes() for fold in range(2)]
+        assert same == [True, name == "X_validation.npy"], "fold 1 is trained on fold 0, but validated on fold 2"
+    scores, others = np.load(one / "scores.npy"), np.load(other / "scores.npy")
+    untouched = (scores["fold"] == 0) & ~chosen
+    np.testing.assert_array_equal(scores["background_efficiency"][untouched], others["background_efficiency"][untouched])
+    assert (scores["background_efficiency"][chosen] != others["background_efficiency"][chosen]).any()
 
 
 def test_dry_run_says_what_would_be_done_and_does_nothing(own, run, tmp_path, capsys):
