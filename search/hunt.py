@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -187,11 +186,6 @@ class SearchedWindow:
     measured: tuple[Measured, ...]
     fits: dict[float, BackgroundFit]
     spectra: dict[float, np.ndarray]
-
-    @property
-    def most_significant(self) -> float:
-        """The largest local significance; minus infinity without any."""
-        return max((each.z for each in self.measured if each.z is not None), default=-math.inf)
 
 
 def search_window(
