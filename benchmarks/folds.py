@@ -24,8 +24,9 @@ from tables import FLAGS, IN_GEV, write_table
 
 from common.files import array_shape
 from evaluation.errors import figures_of_merit
-from evaluation.folds import EFFICIENCIES, selected_by_cuts
+from evaluation.folds import EFFICIENCIES, selected_by_cuts, selected_in_window
 from events.records import load_scores
+from events.window import Window
 
 SR = (3300.0, 3700.0)
 SIZE = ("--cf_n_samples", 400_000, "--cf_realistic_conditional", "--cf_oversampling", "--cf_no_logit", "--cf_save_model")
@@ -70,20 +71,24 @@ def true_samples(work: Path) -> Path:
 
 
 def judged(scores: np.ndarray, label_of_row: np.ndarray, n_held_out: list[int]) -> dict[str, Any]:
-    """SIC of the data in the signal region, and the true background selected in every fold: found, expected, error."""
-    label, inside = label_of_row[scores["row"]], (scores["m"] > SR[0]) & (scores["m"] < SR[1])
+    """SIC of the data in the signal region, and the true background selected in every fold beside what the fold expects."""
+    label, m = label_of_row[scores["row"]], scores["m"]
+    inside = Window(*SR).contains(m)
     efficiency, background = scores["background_efficiency"], inside & (label == 0)
     result: dict[str, Any] = {"signal_events": int((inside & (label == 1)).sum()), "background_events": int(background.sum())}
     folds = {}
     for cut in EFFICIENCIES:
         rows = []
         for fold, n in enumerate(n_held_out):
-            mine = efficiency[background & (scores["fold"] == fold)]
-            [found] = selected_by_cuts(mine, np.zeros(len(mine)), [n], [cut])
-            rows.append([found.found, found.expected, found.error])
-        pulls = [(found - expected) / error for found, expected, error in rows]
-        folds[f"{cut:g}"] = {"found_expected_error": rows, "chi2": float(np.sum(np.square(pulls))),
-                             "ratio": sum(row[0] for row in rows) / sum(row[1] for row in rows)}  # fmt: skip
+            mine = (scores["fold"] == fold) & (label == 0)
+            [found] = selected_in_window(m[mine], efficiency[mine], np.zeros(mine.sum()), Window(*SR), [n], [cut])
+            [by_held_out] = selected_by_cuts(efficiency[mine & inside], np.zeros((mine & inside).sum()), [n], [cut])
+            rows.append([found.found, found.expected, found.error, by_held_out.expected, by_held_out.error])
+        found, expected, error, held_out, its_error = np.array(rows).T
+        folds[f"{cut:g}"] = {"found_expected_error_held_out_its_error": rows,
+                             "chi2": float(np.sum(((found - expected) / error) ** 2)), "ratio": found.sum() / expected.sum(),
+                             "chi2_held_out": float(np.sum(((found - held_out) / its_error) ** 2)),
+                             "ratio_held_out": found.sum() / held_out.sum()}  # fmt: skip
     result["background_selected"] = folds
     if result["signal_events"]:
         score = np.where(np.isfinite(efficiency), 1 - efficiency, -1)[inside]
@@ -122,7 +127,7 @@ def main() -> None:
         "max SIC",
         "SIC at 1e-2",
         "SIC at 1e-3",
-        *(f"background at {cut:g} (χ², 5 folds)" for cut in EFFICIENCIES),
+        *(f"background at {cut:g} (χ², 5 folds); by held-out" for cut in EFFICIENCIES),
         "s",
     )
     rows: list[tuple[str, ...]] = [head]
@@ -131,7 +136,8 @@ def main() -> None:
             results.setdefault(name, {})[str(seed)] = found
             sics = [found.get(key) for key in ("max_sic", "sic_at_0.01", "sic_at_0.001")]
             shown = ["" if sic is None else f"{sic['value']:.1f} ± {sic['error']:.1f}" for sic in sics]
-            share = [f"{each['ratio']:.3f} ({each['chi2']:.1f})" for each in found["background_selected"].values()]
+            share = [f"{each['ratio']:.3f} ({each['chi2']:.1f}); {each['ratio_held_out']:.3f} ({each['chi2_held_out']:.1f})"
+                     for each in found["background_selected"].values()]  # fmt: skip
             rows.append((name, f"{seed}", *shown, *share, f"{found['seconds']:.0f}"))
             sys.stderr.write(f"{rows[-1]}\n")
     measuring.write(f"folds_{options.s_over_b:g}", {"runs": results}, rows)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 from common.contract import OutputFile
 from common.errors import InputError
 from common.files import array_shape, load_array
+from evaluation.interpolation import interpolated_share
 from evaluation.scores import BELOW_ALL
 from evaluation.sculpting import RunSculpting, background_sculpting
 from events.records import FOLDED, load_scores, scored
@@ -21,6 +22,7 @@ from events.window import Window, stored_window
 
 EFFICIENCIES = (0.1, 0.01, 0.001)
 FEWEST_PASSING = 5  # held-out events of a fold, for an expectation that means something
+SIDEBAND, HELD_OUT = "sideband", "held-out background"  # what expectations come from
 NO_FOLD = -1  # in the ANODE mode, whose flows have seen all events
 FILE = "scores.npy"
 SCORES_FILE = OutputFile(
@@ -97,14 +99,20 @@ class Selected:
     efficiency : float
         Events of at most this background efficiency are selected.
     expected, error : float
-        Events, if all data were background, and the statistical error of it; that samples may be wrong is not in it.
+        Events, if all data were background, and the statistical error of the difference between found and expected.
     found : int
+    by : str
+        Where the expectation comes from: `SIDEBAND` or `HELD_OUT`.
+    held_out : float
+        Events that are expected by the held-out background.
     """
 
     efficiency: float
     expected: float
     error: float
     found: int
+    by: str
+    held_out: float
 
     def summary(self) -> dict[str, Any]:
         """The numbers, for a JSON file."""
@@ -114,7 +122,7 @@ class Selected:
 def selected_by_cuts(
     efficiency: np.ndarray, fold: np.ndarray, n_held_out: Sequence[int], cuts: Sequence[float] = EFFICIENCIES
 ) -> list[Selected]:
-    """What cuts select of data events of these background efficiencies [n]; NaN is never selected.
+    """What cuts select of data events of these background efficiencies [n], if background is as that held out; NaN is never selected.
 
     Efficiencies are multiples of 1 / (N + 1) for N held-out background events in a fold: ⌊ε (N + 1)⌋ / (N + 1) of the background pass a
     cut at ε. Cuts that so few held-out events pass that the expectation would mean little are left out. The error is that of a binomial
@@ -142,7 +150,42 @@ def selected_by_cuts(
         share = passing / sizes
         expected = n * share
         variance = expected * (1 - share) + expected**2 * (1 - share) / passing
-        results.append(Selected(cut, float(expected.sum()), float(np.sqrt(variance.sum())), int((efficiency <= cut).sum())))
+        total = float(expected.sum())
+        results.append(Selected(cut, total, float(np.sqrt(variance.sum())), int((efficiency <= cut).sum()), HELD_OUT, total))
+    return results
+
+
+def selected_in_window(
+    m: np.ndarray,
+    efficiency: np.ndarray,
+    fold: np.ndarray,
+    window: Window,
+    n_held_out: Sequence[int],
+    cuts: Sequence[float] = EFFICIENCIES,
+) -> list[Selected]:
+    """What cuts select of the data in a window, where the sideband says how much background passes.
+
+    That share is interpolated (`interpolated_share`): held-out background would say what it is itself wrong by. Where the sideband has no
+    scores, it is all there is to go by. Cuts that too few events of held-out background or of the sideband pass are left out.
+
+    Parameters
+    ----------
+    m, efficiency, fold : arrays [n]
+        Mass, background efficiency and fold of all data.
+    window, n_held_out, cuts
+        See `selected_by_cuts`.
+    """
+    inside, scored = window.contains(m), np.isfinite(efficiency)
+    by_held_out = selected_by_cuts(efficiency[inside], fold[inside], n_held_out, cuts)
+    if not scored[~inside].any():
+        return by_held_out
+    results = []
+    for each in by_held_out:
+        share = interpolated_share(m[~inside], efficiency[~inside] <= each.efficiency, m[inside], window)
+        if share is not None:
+            expected, of_fit = (inside.sum() * value for value in share)
+            variance = expected * (1 - share[0]) + of_fit**2
+            results.append(replace(each, expected=float(expected), error=float(np.sqrt(variance)), by=SIDEBAND))
     return results
 
 
@@ -211,8 +254,7 @@ class ScoredRun:
 
     def selected(self) -> list[Selected]:
         """What cuts select in the signal region."""
-        inside = self.in_signal_region
-        return selected_by_cuts(self.efficiency[inside], self.scores["fold"][inside], self.n_held_out)
+        return selected_in_window(self.scores["m"], self.efficiency, self.scores["fold"], self.window, self.n_held_out)
 
     def tested(self) -> tuple[np.ndarray, np.ndarray]:
         """Scores [1, n] and labels [n] of the events of the signal region, the score being 1 - background efficiency.

@@ -37,6 +37,7 @@ from workflow.stage import Stage
 
 logger = logging.getLogger(__name__)
 
+NOTED_DIFFERENCE = 0.1  # of held-out background from what the sideband says
 FIGURE, SCULPTING_FIGURE, SELECTED_FIGURE = "result_SIC.png", "sculpting.png", "selected.png"
 
 
@@ -225,12 +226,17 @@ def _summarise_selection(run: ScoredRun, run_dir: Path, figures_dir: Path, label
     text = "%s: %d events, %d of them in the signal region of %s, where %d are outside the feature range and never selected"
     logger.info(text, label, n, n_inside, run.window, n_outside)
     for cut in cuts:
-        text = "%s: background efficiency %g: %.*f ± %.*f (statistical) events expected if all are background, %d found"
+        text = (
+            "%s: background efficiency %g: %.*f ± %.*f (statistical) events expected from the %s if all are background, %d found"
+        )
         digits = 0 if cut.expected >= 10 else 1
-        logger.info(text, label, cut.efficiency, digits, cut.expected, digits, cut.error, cut.found)
+        logger.info(text, label, cut.efficiency, digits, cut.expected, digits, cut.error, cut.by, cut.found)
+        if abs(cut.held_out - cut.expected) > NOTED_DIFFERENCE * cut.expected:
+            text = "%s: held-out background would say %.*f: it is not quite like the background there"
+            logger.info(text, label, digits, cut.held_out)
     if len(cuts) < len(EFFICIENCIES):
-        text = "%s: smaller efficiencies cannot be stated, with %d held-out background events in a fold"
-        logger.info(text, label, min(run.n_held_out))
+        text = "%s: smaller efficiencies cannot be stated, with %d held-out background events in a fold and %d events of the sideband"
+        logger.info(text, label, min(run.n_held_out), n - n_inside)
     outside, results = ~run.in_signal_region, [cut.summary() for cut in cuts]
     if np.isfinite(run.efficiency[outside]).any():  # ANODE scores no sideband
         shares = {f"{cut.efficiency:g}": float(np.mean(run.efficiency[outside] <= cut.efficiency)) for cut in cuts}

@@ -15,6 +15,7 @@ from evaluation.folds import (
     background_efficiency,
     fill_in,
     selected_by_cuts,
+    selected_in_window,
     unscored,
 )
 from events.records import load_folds, load_scores
@@ -115,6 +116,34 @@ def test_without_labels_there_is_no_sic():
         with pytest.raises(InputError, match="no labels"):
             needs_labels()
     assert len(unlabelled.selected()) == 2
+
+
+def test_what_is_expected_is_right_where_held_out_background_is_wrong():
+    """Classifiers that find what samples are wrong by select more background than the samples say, in window and sideband alike."""
+    rng, pulls = np.random.default_rng(5), []
+    for _ in range(100):
+        m = 2.5 + rng.exponential(0.7, 20_000)
+        efficiency = background_efficiency(rng.normal(0.1, 1, len(m)), rng.normal(size=4999))
+        [cut] = selected_in_window(m, efficiency, np.zeros(len(m)), Window(*SR), [4999], [0.1])
+        pulls.append((cut.found - cut.expected) / cut.error)
+    assert cut.by == "sideband"
+    assert cut.expected > 1.1 * cut.held_out
+    assert np.mean(pulls) == pytest.approx(0, abs=0.3)
+    assert np.std(pulls) == pytest.approx(1, abs=0.25)
+
+
+def test_without_scores_in_the_sideband_held_out_background_says_what_is_expected():
+    run, _ = scored()
+    run.scores["background_efficiency"][~run.in_signal_region] = np.nan
+    found = run.selected()[0]
+    assert found.by == "held-out background"
+    assert found.expected == found.held_out
+
+
+def test_cuts_that_too_little_of_the_sideband_passes_are_left_out():
+    run, _ = scored()
+    run.scores["background_efficiency"][(run.scores["m"] > SR[1]) & (run.efficiency < 0.05)] = 0.06
+    assert [cut.efficiency for cut in run.selected()] == [0.1]
 
 
 def test_what_is_no_record_of_scores_is_refused(tmp_path):
