@@ -30,12 +30,13 @@ from events.window import Window
 
 SR = (3300.0, 3700.0)
 SIZE = ("--cf_n_samples", 400_000, "--cf_realistic_conditional", "--cf_oversampling", "--cf_no_logit", "--cf_save_model")
+TREES, NETWORKS = ("--cf_model", "hgb", "--cf_n_runs", 1), ("--cf_n_runs", 5)
 RUNS = {
-    "CATHODE, networks": ("--mode", "CATHODE", *SIZE),
-    "CATHODE, trees": ("--mode", "CATHODE", *SIZE, "--cf_model", "hgb"),
-    "LaCATHODE, networks": ("--mode", "LaCATHODE", "--cf_use_class_weights", "--cf_save_model"),
-    "CWoLa, trees": ("--mode", "CWoLa", "--cf_oversampling", "--cf_no_logit", "--cf_save_model", "--cf_model", "hgb"),
-    "true samples, trees": ("--mode", "CATHODE", *SIZE, "--cf_model", "hgb"),
+    "CATHODE, networks": ("--mode", "CATHODE", *SIZE, *NETWORKS),
+    "CATHODE, trees": ("--mode", "CATHODE", *SIZE, *TREES),
+    "LaCATHODE, networks": ("--mode", "LaCATHODE", "--cf_use_class_weights", "--cf_save_model", *NETWORKS),
+    "CWoLa, trees": ("--mode", "CWoLa", "--cf_oversampling", "--cf_no_logit", "--cf_save_model", *TREES),
+    "true samples, trees": ("--mode", "CATHODE", *SIZE, *TREES),
 }
 
 
