@@ -33,6 +33,7 @@ import run_ANODE_training as density
 import run_classifier_data_creation as creation
 import run_classifier_training as training
 from background.options import USUAL_FOLDS
+from background.registry import MODES
 from common.errors import InputError
 from common.options import chained, option
 from common.script import run_script
@@ -41,7 +42,7 @@ from search.options import SearchOptions
 if TYPE_CHECKING:
     from workflow.plan import Step
 
-MODES = ("CATHODE", "LaCATHODE", "CWoLa")
+SEARCHED = ("CATHODE", "LaCATHODE", "CWoLa")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,8 +63,13 @@ class Options(SearchOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.arrays.mode not in MODES:
-            raise InputError(f"{self.arrays.flag('mode')} {self.arrays.mode}: a search needs one of {', '.join(MODES)}")
+        if self.arrays.mode not in SEARCHED:
+            raise InputError(f"{self.arrays.flag('mode')} {self.arrays.mode}: a search needs one of {', '.join(SEARCHED)}")
+        if MODES.get(self.arrays.mode).needs_systematic and not self.systematic:
+            raise InputError(
+                f"{self.flag('systematic')}: {self.arrays.mode} needs a systematic error, because what its flow gets wrong in the window "
+                "looks like a signal; docs/search.md has measured ones"
+            )
         if self.arrays.k_folds == 0:
             raise InputError(
                 f"{self.arrays.flag('k_folds')} 0: a search needs folds, so that no event is scored by what has seen it"

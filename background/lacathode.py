@@ -38,6 +38,7 @@ class LaCathode(ClassifierMode):
     class_names = ("data", "N(0, 1)")
     uses = ("ANODE_models", "model_file_name", "DE_dir", "no_logit_trained", "n_latent_epochs")
 
+    needs_systematic = True  # the latent sideband is N(0, 1), as the flow was trained there
     cuts_range = False  # latent coordinates have no boundaries
 
     def use_logit(self, options: ArraysOptions) -> bool:

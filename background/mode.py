@@ -90,6 +90,8 @@ class ClassifierMode(Mode):
         Of what stands for the background, in the classifier's arrays.
     learns_from_strips : bool
         Whether sideband events are among those that it learns from.
+    needs_systematic : bool
+        Whether a search needs a systematic error, because what a flow gets wrong is in the signal region alone.
     """
 
     class_names: ClassVar[tuple[str, str]] = ("data", "background")
@@ -97,6 +99,7 @@ class ClassifierMode(Mode):
     cuts_range: ClassVar[bool] = True
     background_label: ClassVar[int] = SAMPLE_LABEL
     learns_from_strips: ClassVar[bool] = False
+    needs_systematic: ClassVar[bool] = False
     has_classifier = True
 
     @abstractmethod

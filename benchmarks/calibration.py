@@ -38,7 +38,7 @@ def read(folder: Path) -> tuple[list[ScoredWindow], list[SearchedWindow], np.nda
     for number, each in enumerate(content["windows"]):
         place = folder / f"window_{each['window']['center']:.4g}"
         run = ScoredRun.read(place, place, sorted((fold.name for fold in place.glob("fold_*")), key=lambda name: int(name[5:])))
-        settings = FitSettings(options["sqrt_s"] / unit_in_tev(run.window.resonant), systematic=options["systematic"])
+        settings = FitSettings(options["sqrt_s"] / unit_in_tev(run.window.resonant))
         bins = MassBins.around(run.window, *each["fit_range"], settings.sqrt_s)
         windows.append(ScoredWindow(bins, run.efficiency, run.n_held_out))
         searched.append(search_window(windows[-1], run.scores["m"], cuts, settings, make_rng(number, "search"), blind=False))
@@ -76,7 +76,7 @@ def of_its_own(toys: PatternToys, n_toys: int, rng: np.random.Generator) -> floa
         kept = np.cumsum([0, *(cut in mine for cut in known)])  # a selection without a fit is none
         n_passed.append(kept[toys.kind[rows, window]])
     own = PatternToys(Selections(toys.selections.bins, tuple(fits)), middle[toys.cell[rows]], n_passed)
-    return analyse(own, n_toys, 0.0, rng).global_p(best)[0]
+    return analyse(own, n_toys, {}, rng).global_p(best)[0]
 
 
 def main() -> None:
@@ -97,7 +97,7 @@ def main() -> None:
     for number, (name, some) in enumerate({"one": slice(1), "all": slice(None)}.items()):
         toys = background_toys(windows[some], searched[some], m)
         begin, rng = time.monotonic(), np.random.default_rng([options.seed, number])
-        found = analyse(toys, options.toys[number], 0.0, rng)
+        found = analyse(toys, options.toys[number], {}, rng)
         seconds = time.monotonic() - begin
         tests = {f"{each.bins.window.center:.4g}, {cut:g}": uniform(found.p[:, w, e])
                  for w, each in enumerate(searched[some]) for e, cut in enumerate(each.fits)}  # fmt: skip

@@ -28,7 +28,7 @@ NETWORKS = ("--cf_n_runs", 1, "--cf_n_ensemble", 2, "--cf_epochs", 15)
 RUNS = {
     "CATHODE, trees": (*SAMPLES, *TREES),
     "CWoLa, trees": ("--mode", "CWoLa", "--cf_oversampling", "--cf_no_logit", *TREES),
-    "LaCATHODE, trees": ("--mode", "LaCATHODE", "--cf_use_class_weights", *TREES),
+    "LaCATHODE, trees": ("--mode", "LaCATHODE", "--cf_use_class_weights", *TREES, "--systematic", 0, 0.02, 0.06, 0.25),
     "CATHODE, networks": (*SAMPLES, *NETWORKS),
 }
 N_BINS = 20

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,14 +41,14 @@ class FitSettings:
         Energy of the collisions, in the unit of the resonant variable, like the other two.
     low, high : float or None
         Range of the fit; None: by the rules of `fit_bins`.
-    systematic : float
-        Relative error of the predicted background beside that of the fit.
+    systematic : mapping
+        Efficiency -> relative error of the predicted background beside that of the fit; 0 where there is none.
     """
 
     sqrt_s: float
     low: float | None = None
     high: float | None = None
-    systematic: float = 0.0
+    systematic: Mapping[float, float] = field(default_factory=dict)
 
 
 def fit_bins(m: np.ndarray, window: Window, settings: FitSettings) -> MassBins:
@@ -224,7 +224,7 @@ def search_window(
             logger.warning(
                 "%s at %g: the fit is poor, goodness %.2g: its significance means little", scored.bins.window, cut, goodness
             )
-        count = fit.counted(counts, settings.systematic)
+        count = fit.counted(counts, settings.systematic.get(cut, 0.0))
         result: dict[str, Any] = {
             "expected": count.background,
             "error": count.error,

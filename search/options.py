@@ -17,9 +17,9 @@ def check_energy(value: float) -> str | None:
     return None if 0 < value < LARGEST_ENERGY else f"must be above 0, and below {LARGEST_ENERGY:g} (TeV)"
 
 
-def check_share(value: float) -> str | None:
-    """What is wrong with a relative error."""
-    return None if 0 <= value < 1 else "must be 0 or above, and below 1"
+def check_shares(values: tuple[float, ...]) -> str | None:
+    """What is wrong with relative errors."""
+    return None if all(0 <= value < 1 for value in values) else "must be 0 or above, and below 1"
 
 
 def check_efficiencies(values: tuple[float, ...]) -> str | None:
@@ -72,7 +72,13 @@ class SearchOptions(ResumableOptions):
         check=positive,
         default_text="where bins of the sideband have less than 10 events",
     )
-    systematic: float = option(0.0, "relative error of the background in the window, beside that of the fit", check=check_share)
+    systematic: tuple[float, ...] = option(
+        (),
+        "relative error of the background in the window, beside that of the fit: one number, or one for each of --efficiencies",
+        check=check_shares,
+        metavar="X",
+        default_text="0; LaCATHODE needs it, see docs/search.md",
+    )
     n_toys: int = option(1000, "background toys for the global p-value; 0: none", check=not_negative)
     blind: bool = option(False, "do not look into the windows: expectations only, no significance")
     inject: tuple[float, ...] = option(
@@ -98,11 +104,23 @@ class SearchOptions(ResumableOptions):
             raise InputError(f"{self.flag('scan_min')} {self.scan_min:g} must be below {self.flag('scan_max')} {self.scan_max:g}")
         if self.inject_from and not self.inject:
             raise InputError(f"{self.flag('inject_from')} needs {self.flag('inject')}, which says how much")
+        if len(self.systematic) not in (0, 1, len(self.efficiencies or EFFICIENCIES)):
+            raise InputError(
+                f"{self.flag('systematic')}: {len(self.systematic)} numbers for {len(self.efficiencies or EFFICIENCIES)} efficiencies"
+            )
 
     @property
     def cuts(self) -> tuple[float, ...]:
         """The efficiencies, each once, falling."""
         return tuple(sorted({*(self.efficiencies or EFFICIENCIES), 1.0}, reverse=True))
+
+    @property
+    def systematic_at(self) -> dict[float, float]:
+        """The relative systematic error at every efficiency."""
+        given = self.efficiencies or EFFICIENCIES
+        errors = self.systematic * len(given) if len(self.systematic) == 1 else self.systematic or (0.0,) * len(given)
+        rest = self.systematic[0] if len(self.systematic) == 1 else 0.0  # of all events, if they were not asked for
+        return dict.fromkeys(self.cuts, rest) | dict(zip(given, errors, strict=True))
 
     @property
     def is_scan(self) -> bool:

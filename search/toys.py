@@ -187,10 +187,10 @@ class ToyResults:
         return (1 + n_above) / (1 + len(self.z)), n_above
 
 
-def analyse(toys: PatternToys, n_toys: int, systematic: float, rng: np.random.Generator) -> ToyResults:
+def analyse(toys: PatternToys, n_toys: int, systematic: Mapping[float, float], rng: np.random.Generator) -> ToyResults:
     """Draw toys and do to them what is done to data: fits with a choice of order, prediction, significance.
 
-    The systematic error is drawn for every toy and window; it is the same for all efficiencies.
+    The systematic error (efficiency -> relative error) is drawn for every toy and window, fully correlated between efficiencies.
     """
     fits = toys.selections.fits
     shape = (n_toys, len(fits), max(len(each) for each in fits))
@@ -199,9 +199,9 @@ def analyse(toys: PatternToys, n_toys: int, systematic: float, rng: np.random.Ge
     for toy in progress("toys", "toy", iterable=range(n_toys)):
         for window, spectra in enumerate(toys.draw(rng)):
             shift = rng.normal()
-            for number, counts in enumerate(spectra):
+            for number, (cut, counts) in enumerate(zip(fits[window], spectra, strict=True)):
                 try:
-                    count = fitters[window].choose(counts, None).counted(counts, systematic, shift)
+                    count = fitters[window].choose(counts, None).counted(counts, systematic.get(cut, 0.0), shift)
                 except FitError:
                     continue
                 z[toy, window, number], p[toy, window, number] = count.z, count.randomised_p(rng.uniform())

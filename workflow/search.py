@@ -117,7 +117,7 @@ class Hunt:
         """How spectra are fitted."""
         options = self.options
         return FitSettings(
-            options.sqrt_s / unit_in_tev(self.window.resonant), options.fit_min, options.fit_max, options.systematic
+            options.sqrt_s / unit_in_tev(self.window.resonant), options.fit_min, options.fit_max, options.systematic_at
         )
 
     @cached_property
@@ -279,7 +279,7 @@ class Hunt:
         if not n_toys:
             (w, cut), measured = max(found.items(), key=lambda each: each[1].z)
             return GlobalResult(known[w].bins.window, cut, measured.z, measured.p0, None, 0, 0)
-        outcome = analyse(toys, n_toys, self.options.systematic, make_rng(self.options.seed or 0, "toys"))
+        outcome = analyse(toys, n_toys, self.options.systematic_at, make_rng(self.options.seed or 0, "toys"))
         for w, window in enumerate(known):
             for number, cut in enumerate(window.fits):
                 if not outcome.reliable[w, number]:

@@ -221,8 +221,12 @@ def test_blind_trains_and_says_what_is_expected_but_not_what_is_there(own, run, 
 def test_modes_with_a_flow_share_it(mode, own, run, small_configs, tmp_path, caplog):
     first, second = tmp_path / "first", tmp_path / "second"
     flags = [*small_configs[:2], "--DE_epochs", "2", "--cf_n_samples", "4000", "--cf_use_class_weights"]
+    flags += ["--efficiencies", "1", "0.1", "--systematic", "0", "0.1"]
     run("run_bump_hunt", *SMALL, *flags, data_dir=own, save_dir=first, mode=mode)
-    assert found(first, 0.1)["expected"] > 0
+    all_events, selected = found(first, 1.0), found(first, 0.1)
+    assert selected["expected"] > 0
+    assert all_events["error"] == all_events["fit_error"]
+    assert selected["error"] == pytest.approx(np.hypot(selected["fit_error"], 0.1 * selected["expected"]))
     caplog.set_level("INFO")
     run("run_bump_hunt", *SMALL, *flags, "--DE_dir", first, data_dir=own, save_dir=second, mode=mode)
     assert any(line.startswith("density_estimator") and line.endswith("skipped") for line in caplog.messages)
@@ -278,6 +282,9 @@ def test_dry_run_of_a_finished_scan(scan, own, run, capsys):
     [
         (("--mode", "ANODE"), "a search needs one of CATHODE, LaCATHODE, CWoLa"),
         (("--mode", "CWoLa", "--cf_k_folds", 0), "needs folds"),
+        (("--mode", "LaCATHODE"), "--systematic: LaCATHODE needs a systematic error"),
+        (("--mode", "CWoLa", "--systematic", 0.1, 0.2), "2 numbers for 4 efficiencies"),
+        (("--mode", "CWoLa", "--systematic", 1.5), "must be 0 or above, and below 1"),
         (("--mode", "CWoLa", "--scan_min", 3500), "belong together"),
         (("--mode", "CWoLa", "--scan_min", 4000, "--scan_max", 3500), "must be below --scan_max"),
         (("--mode", "CWoLa", "--efficiencies", 0), "must be above 0"),

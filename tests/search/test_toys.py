@@ -96,7 +96,7 @@ def test_a_signal_in_the_data_is_not_in_the_toys(data):
 def test_local_p_values_of_toys_are_uniform(data):
     m, efficiency = data
     toys = toys_of([scored(Window(3.3, 3.7), efficiency)], m)
-    found = analyse(toys, 400, 0.0, np.random.default_rng(5))
+    found = analyse(toys, 400, {}, np.random.default_rng(5))
     assert np.isfinite(found.p).all()
     for number in range(len(CUTS)):
         assert kstest(found.p[:, 0, number], "uniform").pvalue > 0.01
@@ -108,7 +108,7 @@ def test_global_p_of_a_single_fit_is_its_local_p(data, systematic):
     window = scored(Window(3.3, 3.7), efficiency)
     fits = {1.0: SpectrumFitter(window.bins).choose(window.bins.counts(m), None)}
     toys = PatternToys(Selections((window.bins,), (fits,)), m, [window.n_passed((1.0,))])
-    found = analyse(toys, 800, systematic, np.random.default_rng(8))
+    found = analyse(toys, 800, {1.0: systematic}, np.random.default_rng(8))
     for z, p in ((1.0, 0.159), (2.0, 0.023)):
         assert found.global_p(z)[0] == pytest.approx(p, abs=4 * np.sqrt(p / 800))
 
@@ -149,6 +149,6 @@ def test_a_scan_finds_its_signal_and_nothing_else(data):
         with_signal,
         [each.n_passed(CUTS) for each in all_scored],
     )
-    found = analyse(toys, 60, 0.0, rng)
+    found = analyse(toys, 60, {}, rng)
     assert found.global_p(best[1])[1] == 0
     assert found.global_p(1.0)[1] > 20, "nine fits have often a standard deviation"
