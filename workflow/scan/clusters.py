@@ -119,9 +119,14 @@ class Place:
         n = usable_cores() if self.workers is None else self.workers
         logger.info("%d workers on this machine, of %d thread%s each", n, self.threads, "s"[: self.threads != 1])
         return LocalCluster(
-            n_workers=n, threads_per_worker=1, processes=True, memory_limit=0, dashboard_address=self.dashboard,
-            silence_logs=logging.CRITICAL,
+            n_workers=n, threads_per_worker=1, processes=True, memory_limit=0, silence_logs=logging.CRITICAL,
+            dashboard_address=self._scheduler["dashboard_address"], scheduler_kwargs={"dashboard": self._scheduler["dashboard"]},
         )  # fmt: skip
+
+    @property
+    def _scheduler(self) -> dict[str, Any]:
+        """Settings of a scheduler that is started here; it always listens on some port."""
+        return {"dashboard": self.dashboard is not None, "dashboard_address": self.dashboard or ":0"}
 
     def _batch(self) -> Any:
         try:
@@ -147,7 +152,7 @@ class Place:
         settings = {"memory": "2GB", **config, "processes": n, "cores": n, "death_timeout": SECONDS_WITHOUT_SCHEDULER}
         settings["job_cpu"] = config.get("job_cpu", n * self.threads)
         settings["job_script_prologue"] = [*exports, *config.get("job_script_prologue", [])]
-        settings["scheduler_options"] = {"dashboard_address": self.dashboard, **config.get("scheduler_options", {})}
+        settings["scheduler_options"] = {**self._scheduler, **config.get("scheduler_options", {})}
         if self.batch_system == "htcondor":
             settings.setdefault("disk", "1GB")
         return settings

@@ -53,10 +53,10 @@ class Scan:
 
     def do(self, client: Client, resolve: Resolver) -> None:
         """Submit everything, and wait for it."""
+        client.subscribe_topic(BEGUN, self._begun)
         futures = self._submit(client, resolve)
         waiting = {run.name: len(self.tasks[run.name]) for run in self.runs}
         runs = {run.name: run for run in self.runs}
-        client.subscribe_topic(BEGUN, self._begun)
         bar = progress("scan", "task", len(futures))
         try:
             with bar:
@@ -77,10 +77,10 @@ class Scan:
         from workflow.scan.worker import work
 
         session, by_key, found = secrets.token_hex(4), {}, {}
-        for run in self.runs:
+        for number, run in enumerate(self.runs):
             for task in self.tasks[run.name]:
-                earlier = [by_key[key] for key in task.needs]
-                future = client.submit(work, resolve, task, *earlier, key=f"{task.key} [{session}]", pure=False)
+                named = {"key": f"{task.key} [{session}]", "priority": -number, "pure": False}
+                future = client.submit(work, resolve, task, *(by_key[key] for key in task.needs), **named)
                 by_key[task.key] = future
                 found[future] = task
         return found

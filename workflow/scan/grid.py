@@ -252,9 +252,10 @@ def _overlaid(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, A
     """`below` with the values of `above` in place of its own, mapping by mapping."""
     merged = dict(below)
     for key, value in above.items():
-        merged[key] = _overlaid(merged[key], value) if isinstance(value, dict) and isinstance(merged.get(key), dict) else value
         if value is None:
-            del merged[key]
+            merged.pop(key, None)
+        else:
+            merged[key] = _overlaid(merged[key], value) if isinstance(value, dict) and isinstance(merged.get(key), dict) else value
     return merged
 
 

@@ -52,35 +52,41 @@ def tasks_of_all(runs: Sequence[Run], units: Mapping[str, Sequence[Unit]]) -> di
 
 
 def figure_axis(grid: Grid, wanted: str | None) -> str | None:
-    """The axis of the figure: the one that is wanted, or the first with several numbers that is no seed; None if there is none.
+    """The axis of the figure: the one that is wanted, else the first with several numbers, else with several values; never the seed.
 
     Raises
     ------
     InputError
-        If the wanted one is not there, or has no numbers.
+        If the grid has no such axis.
     """
-    numeric = [name for name, values in grid.axes.items() if all(isinstance(value, (int, float)) for value in values)]
-    if wanted is not None:
-        if wanted not in numeric:
-            raise InputError(
-                f"--against {wanted}: must be an axis of {grid.path} with numbers: {', '.join(numeric) or 'there is none'}"
-            )
-        return wanted
-    return next((name for name in numeric if not _is_seed(name) and len(grid.axes[name]) > 1), None)
+    if wanted is not None and wanted not in grid.axes:
+        raise InputError(f"--against {wanted}: must be an axis of {grid.path}: {', '.join(grid.axes)}")
+    several = [name for name, values in grid.axes.items() if len(values) > 1 and not _is_seed(name)]
+    numeric = [name for name in several if _is_numeric(grid, name)]
+    return wanted or next(iter((*numeric, *several)), None)
+
+
+def _is_numeric(grid: Grid, axis: str) -> bool:
+    return all(isinstance(value, (int, float)) for value in grid.axes[axis])
 
 
 def _is_seed(axis: str) -> bool:
     return axis.lower().endswith("seed")
 
 
-def bands(rows: Sequence[Row], axis: str, quantity: str) -> dict[str, Band]:
-    """Median and central 68 % of a result over the seeds, against an axis, for every value of the other axes."""
+def bands(rows: Sequence[Row], grid: Grid, axis: str, quantity: str) -> dict[str, Band]:
+    """Median and central 68 % of a result over the seeds, against an axis, for every value of the other axes.
+
+    Where an axis has no numbers, x counts its values.
+    """
     values: dict[str, dict[float, list[float]]] = {}
     for row in rows:
         if isinstance(value := row.results.get(quantity), (int, float)):
             others = [f"{name} = {each}" if isinstance(each, (int, float)) else str(each)
                       for name, each in row.run.settings.items() if name != axis and not _is_seed(name)]  # fmt: skip
-            values.setdefault(", ".join(others), {}).setdefault(float(row.run.settings[axis]), []).append(value)
+            at = row.run.settings[axis]
+            x = float(at) if _is_numeric(grid, axis) else float(grid.axes[axis].index(at))
+            values.setdefault(", ".join(others), {}).setdefault(x, []).append(value)
     found = {}
     for name, points in values.items():
         x = sorted(points)
@@ -92,11 +98,12 @@ def bands(rows: Sequence[Row], axis: str, quantity: str) -> dict[str, Band]:
 def draw(table: Table, grid: Grid, axis: str | None) -> None:
     """Draw max SIC and SIC at fixed background efficiency against the axis, as far as there are results."""
     if axis is None:
-        logger.info("no figure: the grid has no axis with several numbers")
+        logger.info("no figure: the grid has no axis with several values, but for the seed")
         return
-    found = {label: each for name, label in QUANTITIES.items() if (each := bands(table.of_runs, axis, name))}
+    found = {label: each for name, label in QUANTITIES.items() if (each := bands(table.of_runs, grid, axis, name))}
     if found:
-        save(against_axis(found, axis), table.folder / FIGURE)
+        ticks = () if _is_numeric(grid, axis) else tuple(map(str, grid.axes[axis]))
+        save(against_axis(found, axis, ticks), table.folder / FIGURE)
         logger.info("figure: %s", table.folder / FIGURE)
 
 
