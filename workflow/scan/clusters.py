@@ -95,7 +95,7 @@ class Place:
         """Dask's own settings."""
         threads = dict.fromkeys(THREAD_SETTINGS, str(self.threads)) | {"MPLBACKEND": "Agg"}
         return {
-            "distributed.scheduler.allowed-failures": self.retries,
+            "distributed.scheduler.allowed-failures": 0,  # whether a task is tried again, the scan decides
             "distributed.scheduler.worker-saturation": 1.0,  # a task waits at the scheduler, not at a worker that may be lost
             "distributed.nanny.pre-spawn-environ": threads,
             "distributed.admin.large-graph-warning-threshold": "1GB",

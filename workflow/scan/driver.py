@@ -8,7 +8,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from common.errors import InputError
@@ -46,11 +45,6 @@ class Scan:
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     begun: Counter[str] = field(default_factory=Counter)
 
-    @cached_property
-    def tasks_by_key(self) -> dict[str, Task]:
-        """All tasks."""
-        return {task.key: task for tasks in self.tasks.values() for task in tasks}
-
     def do(self, client: Client, resolve: Resolver) -> None:
         """Submit everything, and wait for it."""
         client.subscribe_topic(BEGUN, self._begun)
@@ -79,7 +73,8 @@ class Scan:
         session, by_key, found = secrets.token_hex(4), {}, {}
         for number, run in enumerate(self.runs):
             for task in self.tasks[run.name]:
-                named = {"key": f"{task.key} [{session}]", "priority": -number, "pure": False}
+                group = f"{'later' if task.needs else 'first'}-{session}"  # Dask lets the many that need nothing wait at the scheduler
+                named = {"key": (group, task.key), "priority": -number, "pure": False}
                 future = client.submit(work, resolve, task, *(by_key[key] for key in task.needs), **named)
                 by_key[task.key] = future
                 found[future] = task
@@ -87,7 +82,7 @@ class Scan:
 
     def _outcomes(self, client: Client, futures: dict[Future, Task]) -> Iterator[tuple[Task, Outcome]]:
         """Every task with its outcome, as they end."""
-        from distributed import KilledWorker, as_completed
+        from distributed import as_completed
 
         completed = as_completed(futures, loop=client.loop)
         for future in completed:
@@ -96,20 +91,26 @@ class Scan:
                 completed.add(future)
             elif future.status == "finished":
                 yield task, future.result()
-            elif future.status == "error" and isinstance(error := future.exception(), KilledWorker):
-                lost = self.tasks_by_key[str(error.args[0]).rpartition(" [")[0]]
-                if self.begun[lost.key] <= self.retries:
-                    time.sleep(SECONDS_FOR_NEWS)
-                    client.retry([each for each in futures if each.status == "error"])
-                    completed.add(future)
-                elif lost is task:
-                    reason = f"its worker was lost {self.begun[lost.key]} times: did the memory run out?"
-                    yield task, Outcome(task.key, FAILED, reason, is_machine=True)
-                else:
-                    yield task, Outcome(task.key, NOT_DONE, f"{lost.key} failed: its workers were lost", is_machine=True)
-            else:
+            elif (lost := self._lost(future)) is None:
                 reason = first_line(future.exception()) if future.status == "error" else f"Dask says: {future.status}"
                 yield task, Outcome(task.key, FAILED, reason, is_machine=True)
+            elif self.begun[lost] <= self.retries:
+                time.sleep(SECONDS_FOR_NEWS)
+                client.retry([each for each in futures if each.status == "error" and self._lost(each) == lost])
+                completed.add(future)
+            elif lost == task.key:
+                reason = f"its worker was lost {self.begun[lost]} times: did the memory run out?"
+                yield task, Outcome(task.key, FAILED, reason, is_machine=True)
+            else:
+                yield task, Outcome(task.key, NOT_DONE, f"{lost} failed: its workers were lost", is_machine=True)
+
+    @staticmethod
+    def _lost(future: Future) -> str | None:
+        """The task whose worker was lost, for which this one failed; None if it failed for another reason."""
+        from distributed import KilledWorker
+
+        error = future.exception() if future.status == "error" else None
+        return str(error.args[0][1]) if isinstance(error, KilledWorker) else None
 
     def _begun(self, event: tuple[Any, dict[str, Any]]) -> None:
         """Dask tells that a task is at work."""

@@ -255,7 +255,9 @@ def _overlaid(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, A
         if value is None:
             merged.pop(key, None)
         else:
-            merged[key] = _overlaid(merged[key], value) if isinstance(value, dict) and isinstance(merged.get(key), dict) else value
+            merged[key] = (
+                _overlaid(merged[key], value) if isinstance(value, dict) and isinstance(merged.get(key), dict) else value
+            )
     return merged
 
 

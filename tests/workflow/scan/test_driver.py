@@ -94,7 +94,7 @@ def test_a_scan_whose_runs_the_machine_failed_says_so(tmp_path):
 
 
 def test_an_interrupted_scan_has_its_table_on_disk(tmp_path):
-    runs = [toy_run(tmp_path, "quick", x=1), toy_run(tmp_path, "slow", "fail=slow", x=2)]
+    runs = [toy_run(tmp_path, "quick", x=1), toy_run(tmp_path, "slow", "fail=slow", needs=("quick",), x=2)]
     table = Table(tmp_path, runs)
     scan = Scan(runs, tasks_of_all(runs, units(runs)), 0, table.ended)
     place = Place(workers=1)
@@ -106,8 +106,7 @@ def test_an_interrupted_scan_has_its_table_on_disk(tmp_path):
         signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
 
     threading.Thread(target=interrupt_when_slow, daemon=True).start()
-    with pytest.raises(KeyboardInterrupt), place.client() as client:
-        check_workers(client)
+    with place.client() as client, pytest.raises(KeyboardInterrupt):
         scan.do(client, toy_units)
     assert table.rows["quick"].state == DONE
     assert json.loads((tmp_path / "scan.json").read_text())["runs"][0]["results"] == {"max_sic": 1.0}
@@ -115,7 +114,10 @@ def test_an_interrupted_scan_has_its_table_on_disk(tmp_path):
 
 def test_no_scheduler_is_one_line(monkeypatch):
     monkeypatch.setattr("workflow.scan.clusters.SECONDS_TO_FIND_A_SCHEDULER", 1)
-    with pytest.raises(MachineError, match="no Dask scheduler answers at tcp://127"), Place(scheduler="tcp://127.0.0.1:1").client():
+    with (
+        pytest.raises(MachineError, match="no Dask scheduler answers at tcp://127"),
+        Place(scheduler="tcp://127.0.0.1:1").client(),
+    ):
         pass
 
 

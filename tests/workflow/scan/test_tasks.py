@@ -53,7 +53,11 @@ def test_a_run_needs_the_last_stage_of_what_it_shares(tmp_path):
 
 @pytest.mark.parametrize(
     ("how", "reason", "is_machine"),
-    [("input", "these events cannot be used", False), ("machine", "the disk is full", True), ("bug", "ZeroDivisionError: nobody", False)],
+    [
+        ("input", "these events cannot be used", False),
+        ("machine", "the disk is full", True),
+        ("bug", "ZeroDivisionError: nobody", False),
+    ],
 )
 def test_what_goes_wrong_is_an_answer(how, reason, is_machine, tmp_path):
     run = toy_run(tmp_path, "run", f"fail={how}")
@@ -72,7 +76,9 @@ def test_what_goes_wrong_is_an_answer(how, reason, is_machine, tmp_path):
 
 
 def test_a_folder_is_waited_for_and_not_for_ever(tmp_path):
-    holder = "import sys, time; from workflow.records import locked\nwith locked(sys.argv[1]): print(1, flush=True); time.sleep(1)"
+    holder = (
+        "import sys, time; from workflow.records import locked\nwith locked(sys.argv[1]): print(1, flush=True); time.sleep(1)"
+    )
     with subprocess.Popen([sys.executable, "-c", holder, str(tmp_path / "f")], cwd=ROOT, stdout=subprocess.PIPE) as process:
         process.stdout.readline()
         with pytest.raises(MachineError, match="is at work here"), locked_in_turn(tmp_path / "f", seconds=0):
@@ -96,12 +102,13 @@ def test_an_interrupted_training_of_other_settings_begins_anew(tmp_path):
 
 def test_a_training_in_a_thread_writes_a_checkpoint_when_it_is_told_to_end(tmp_path):
     """Python gives signals to the main thread alone; workers train in another one."""
-    flow = ConditionalNormalizingFlow(num_inputs=2, num_blocks=2, num_hidden=8, epochs=10_000, patience=0, random_state=0, verbose=False)
-    rng, ended = np.random.default_rng(0), []
+    settings = {"num_inputs": 2, "num_blocks": 2, "num_hidden": 8, "epochs": 10_000, "patience": 0, "random_state": 0}
+    flow = ConditionalNormalizingFlow(**settings, verbose=False)
+    place, rng, ended = Checkpoint(tmp_path / "checkpoint"), np.random.default_rng(0), []
 
     def train():
         try:
-            flow.fit(rng.normal(size=(2000, 2)), rng.normal(size=(2000, 1)), checkpoint=tmp_path / "checkpoint")
+            flow.fit(rng.normal(size=(2000, 2)), rng.normal(size=(2000, 1)), checkpoint=place)
         except Interrupted as error:
             ended.append(error)
 
@@ -113,7 +120,7 @@ def test_a_training_in_a_thread_writes_a_checkpoint_when_it_is_told_to_end(tmp_p
         pass_on(signal.SIGTERM)
     assert not thread.is_alive()
     assert ended[0].signal_number == signal.SIGTERM
-    assert (tmp_path / "checkpoint").is_file()
+    assert place.exists()
     pass_on(signal.SIGTERM)  # nobody is left who could be disturbed
 
 
