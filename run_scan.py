@@ -85,13 +85,14 @@ def main(options: Options) -> None:
         sys.stdout.write(Plan.of(runs, units).describe(options.workers))
         return
     place = Place(
-        options.workers,
-        options.scheduler,
-        options.cluster,
-        options.cluster_config,
-        options.threads,
-        options.retries,
-        options.dashboard,
+        workers=options.workers,
+        scheduler=options.scheduler,
+        batch_system=options.cluster,
+        config=options.cluster_config,
+        threads=options.threads,
+        retries=options.retries,
+        dashboard=options.dashboard,
+        logs=outdir / "jobs",
     )
     with locked(outdir):
         table = do_scan(outdir, runs, units, place, scan_commands.units_of)

@@ -55,6 +55,8 @@ class Place:
         How often a task may lose its worker.
     dashboard : str or None
         Address of Dask's dashboard.
+    logs : path or None
+        Folder for what the jobs of a batch system say.
     """
 
     workers: int | None = None
@@ -64,6 +66,7 @@ class Place:
     threads: int = 1
     retries: int = 2
     dashboard: str | None = None
+    logs: Path | None = None
 
     @contextlib.contextmanager
     def client(self) -> Iterator[Client]:
@@ -142,7 +145,7 @@ class Place:
         except (TypeError, ValueError) as error:
             raise InputError(f"{self.config or '--cluster'}: {name} says: {first_line(error)}") from error
         logger.info("jobs are submitted with this script:\n%s", cluster.job_script())
-        cluster.scale(n)
+        cluster.adapt(minimum=n, maximum=n)  # a job that has come to its time limit is followed by another one
         return cluster
 
     def _of_jobs(self, config: Mapping[str, Any]) -> dict[str, Any]:
@@ -153,6 +156,8 @@ class Place:
         settings["job_cpu"] = config.get("job_cpu", n * self.threads)
         settings["job_script_prologue"] = [*exports, *config.get("job_script_prologue", [])]
         settings["scheduler_options"] = {**self._scheduler, **config.get("scheduler_options", {})}
+        if self.logs is not None:
+            settings.setdefault("log_directory", str(self.logs))
         if self.batch_system == "htcondor":
             settings.setdefault("disk", "1GB")
         return settings
