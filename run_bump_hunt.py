@@ -41,6 +41,7 @@ from search.options import SearchOptions
 
 if TYPE_CHECKING:
     from workflow.plan import Step
+    from workflow.search import Hunt
 
 SEARCHED = ("CATHODE", "LaCATHODE", "CWoLa")
 
@@ -80,16 +81,38 @@ class Options(SearchOptions):
 
 def main(options: Options) -> None:
     """Check what can be checked at once, then search: once, or for every amount of injected signal."""
-    from events.regions import EventSource
-    from events.window import Window
     from workflow.plan import Step, do_steps
     from workflow.records import locked
-    from workflow.search import Hunt, curve_stage
+    from workflow.search import curve_stage
     from workflow.stage import recorded_seed, seeded
 
     save_dir = options.save_dir or Path(f"{options.arrays.mode}_search")
     begun = (save_dir, *sorted(save_dir.glob("**/window_*/separated_data")))  # records seeds before all is done
     options = seeded(options, next((folder for folder in begun if recorded_seed(folder) is not None), save_dir))
+    hunts = searches(options, save_dir)
+    if options.dry_run:
+        sys.stdout.write("".join(hunt.describe(force=options.force) for hunt in hunts))
+        return
+    with locked(save_dir):
+        for hunt in hunts:
+            hunt.do(force=options.force)
+        if len(hunts) > 1 and not options.blind:
+            folders = {hunt.s_over_b: hunt.folder for hunt in hunts}
+            step = Step(curve_stage(options, save_dir, folders, hunts[0].window))
+            do_steps([step], force=options.force, resume=False)
+
+
+def searches(options: Options, save_dir: Path) -> list[Hunt]:
+    """A search for every amount of injected signal; what can be checked at once is checked.
+
+    Raises
+    ------
+    InputError
+    """
+    from events.regions import EventSource
+    from events.window import Window
+    from workflow.search import Hunt
+
     data_dir, given = options.arrays.data_dir, (options.arrays.SR_min, options.arrays.SR_max)
     if save_dir.resolve() == data_dir.resolve():
         raise InputError(f"{save_dir}: the separated events are there; the results need a folder of their own")
@@ -111,14 +134,7 @@ def main(options: Options) -> None:
     for place in [hunt.folder_of(each) for hunt in hunts for each in hunt.windows[0]]:
         if options.arrays.DE_dir is not None and not (shared := options.arrays.DE_dir / place.relative_to(save_dir)).is_dir():
             raise InputError(f"{shared}: no such folder, whose density estimator is to be used")
-    if options.dry_run:
-        sys.stdout.write("".join(hunt.describe(force=options.force) for hunt in hunts))
-        return
-    with locked(save_dir):
-        for hunt in hunts:
-            hunt.do(force=options.force)
-        if len(hunts) > 1 and not options.blind:
-            do_steps([Step(curve_stage(options, save_dir, folders, window))], force=options.force, resume=False)
+    return hunts
 
 
 def run_in(options: Options, events: Path, folder: Path, shared: Path | None) -> run_all.Options:

@@ -42,6 +42,7 @@ def option(
     chained_as: str | None = WITH_PREFIX,
     recorded: bool = True,
     switches: bool = False,
+    positional: bool = False,
 ) -> Any:
     """A field that is a flag of the same name.
 
@@ -59,9 +60,12 @@ def option(
         Whether the value decides the result, and so belongs into STAGE.json. Files do not: what they hold is recorded.
     switches : bool
         Whether every choice is also a flag of its own, where the script is not chained.
+    positional : bool
+        Whether it is given by its place instead of by a flag.
     """
     metadata = {"help": help, "unit": unit, "check": check, "choices": tuple(choices), "metavar": metavar}
     metadata |= {"default": default_text, "chained_as": chained_as, "recorded": recorded, "switches": switches}
+    metadata |= {"positional": positional}
     return field(default=default, metadata=metadata)
 
 
@@ -178,6 +182,11 @@ class Flag:
     is_chained: bool = False
 
     @property
+    def typed(self) -> str:
+        """What the user types: the flag, or what stands in its place."""
+        return self.field.metadata["metavar"] if self.field.metadata["positional"] else f"--{self.name}"
+
+    @property
     def help(self) -> str:
         """What --help says of it: the field's help with unit and default."""
         remarks = [self.field.metadata["unit"], f"default: {self.default}" if self.default else ""]
@@ -199,6 +208,9 @@ class Flag:
         kind, many = _plain(self.kind)
         metavar = metadata["metavar"] or {int: "N", float: "X", Path: "PATH", str: "NAME"}[kind]
         settings = {"choices": metadata["choices"]} if metadata["choices"] else {"metavar": metavar}
+        if metadata["positional"]:
+            parser.add_argument(self.name, type=kind, help=help, metavar=metavar)
+            return
         required = self.field.default is MISSING
         default = None if required else self.field.default
         if many:
@@ -274,3 +286,20 @@ def make_parser(description: str, options: type[Options]) -> argparse.ArgumentPa
     for flag in flags(options).values():
         flag.add_to(parser)
     return parser
+
+
+def parsed(options: type[SomeOptions], argv: Sequence[str]) -> SomeOptions:
+    """The options of a script from a command line that no user has typed just now.
+
+    Raises
+    ------
+    InputError
+        Where the script would end: an unknown flag, a value that cannot be.
+    """
+
+    def refuse(message: str) -> NoReturn:
+        raise InputError(message)
+
+    parser = make_parser("", options)
+    parser.error = refuse  # type: ignore[method-assign]
+    return make_options(options, vars(parser.parse_args(argv)))

@@ -24,11 +24,23 @@ def signals_interrupt() -> Iterator[None]:
         yield
 
 
+_OF_THREADS: dict[int, Callable[[int, FrameType | None], None]] = {}  # handlers of threads, which the system sends no signals
+
+
 @contextmanager
 def handled_by(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    """Set the handler of the ending signals for a while; only the main thread may."""
+    """Set the handler of the ending signals for a while; in a thread other than the main one, of those that are passed on to it."""
     if threading.current_thread() is not threading.main_thread():
-        yield
+        thread = threading.get_ident()
+        outer = _OF_THREADS.get(thread)
+        _OF_THREADS[thread] = handler
+        try:
+            yield
+        finally:
+            if outer is None:
+                del _OF_THREADS[thread]
+            else:
+                _OF_THREADS[thread] = outer
         return
     before = {number: signal.signal(number, handler) for number in ENDING_SIGNALS}
     try:
@@ -36,3 +48,9 @@ def handled_by(handler: Callable[[int, FrameType | None], None]) -> Iterator[Non
     finally:
         for number, old in before.items():
             signal.signal(number, old)
+
+
+def pass_on(number: int) -> None:
+    """Let threads handle a signal that the process was sent, or would be sent."""
+    for handler in list(_OF_THREADS.values()):
+        handler(number, None)

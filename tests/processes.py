@@ -20,7 +20,8 @@ from pathlib import Path
 
 from toys import ROOT
 
-SCRIPTS = ("run_all", "run_data_preparation", "run_data_preparation_LHCORD", "run_ANODE_training", "run_classifier_data_creation",
+SCRIPTS = ("run_all", "run_scan", "run_data_preparation", "run_data_preparation_LHCORD",
+           "run_ANODE_training", "run_classifier_data_creation",
            "run_classifier_training", "run_ANODE_evaluation")  # fmt: skip
 LIBRARIES = (
     "torch",

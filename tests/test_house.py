@@ -17,7 +17,8 @@ FLOORS = {"common": 0, "models": 1, "events": 2, "background": 3, "evaluation": 
           "sk_cathode": 6, "data_handler": 7, "evaluation_utils": 7}  # fmt: skip
 STAGES = ("run_ANODE_evaluation", "run_ANODE_training", "run_classifier_data_creation", "run_classifier_training",
           "run_data_preparation", "run_data_preparation_LHCORD")  # fmt: skip
-CHAINS = ("run_all", "run_bump_hunt")
+CHAINS = ("run_all", "run_bump_hunt", "scan_commands", "run_scan")
+SCRIPTS = tuple(name for name in (*STAGES, *CHAINS) if name.startswith("run_"))
 FLOORS |= dict.fromkeys(STAGES, 8) | {script: 9 + number for number, script in enumerate(CHAINS)}
 SOURCES = [
     path
@@ -54,7 +55,7 @@ def test_every_module_has_a_place():
     assert len(SOURCES) > 60
 
 
-@pytest.mark.parametrize("script", [*STAGES, *CHAINS])
+@pytest.mark.parametrize("script", SCRIPTS)
 def test_help_from_the_shell_needs_no_heavy_import(script):
     code = f"import sys, {script}; assert not {{'numpy', 'torch', 'sklearn', 'matplotlib'}} & set(sys.modules), 'heavy import'"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
@@ -62,12 +63,12 @@ def test_help_from_the_shell_needs_no_heavy_import(script):
     assert "--seed" in subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
 
 
-@pytest.mark.parametrize("script", [*STAGES, *CHAINS])
+@pytest.mark.parametrize("script", SCRIPTS)
 def test_every_flag_is_explained(script):
     options = importlib.import_module(script).Options
     text = make_parser("", options).format_help()
     for flag in flags(options).values():
-        assert f"--{flag.name}" in text
+        assert flag.typed in text
         assert flag.field.metadata["help"]
 
 

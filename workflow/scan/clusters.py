@@ -1,0 +1,180 @@
+"""Where the tasks of a scan run: processes of this machine, workers that wait elsewhere, or jobs of a batch system."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from common.errors import InputError, MachineError
+from common.files import first_line
+from common.hyperparameters import read_yaml
+from common.processes import THREAD_SETTINGS, usable_cores
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+logger = logging.getLogger(__name__)
+
+ROOT = Path(__file__).resolve().parents[2]
+BATCH_SYSTEMS = {"slurm": "SLURMCluster", "htcondor": "HTCondorCluster"}
+SECONDS_TO_FIND_A_SCHEDULER = 20
+SECONDS_WITHOUT_SCHEDULER = 60  # then a worker of a batch system ends
+SECONDS_TO_CLOSE = 30
+# What a file for --cluster_config may set; dask-jobqueue explains it. One worker is one process with one thread.
+CLUSTER_KEYS: dict[str, type | tuple[type, ...]] = {
+    "queue": str, "account": str, "walltime": str, "memory": str, "disk": str, "processes": int, "interface": str,
+    "local_directory": str, "log_directory": str, "shebang": str, "python": str, "job_name": str, "job_cpu": int, "job_mem": str,
+    "job_extra_directives": (list, dict), "job_directives_skip": list, "job_script_prologue": list, "worker_extra_args": list,
+    "submit_command_extra": list, "cancel_command_extra": list, "scheduler_options": dict,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where tasks run.
+
+    Attributes
+    ----------
+    workers : int or None
+        So many at a time; None: one for every core (of a batch system: 1).
+    scheduler : str or None
+        Address of a scheduler whose workers are used.
+    batch_system : str or None
+        "slurm" or "htcondor".
+    config : path or None
+        YAML file for the batch system.
+    threads : int
+        That the libraries use in a worker.
+    retries : int
+        How often a task may lose its worker.
+    dashboard : str or None
+        Address of Dask's dashboard.
+    logs : path or None
+        Folder for what the jobs of a batch system say.
+    """
+
+    workers: int | None = None
+    scheduler: str | None = None
+    batch_system: str | None = None
+    config: Path | None = None
+    threads: int = 1
+    retries: int = 2
+    dashboard: str | None = None
+    logs: Path | None = None
+
+    @contextlib.contextmanager
+    def client(self) -> Iterator[Client]:
+        """A client of the cluster, whose workers are ready; what was started here is ended.
+
+        Raises
+        ------
+        InputError, MachineError
+        """
+        import dask
+        from distributed import Client
+
+        from workflow.scan.worker import Prepared
+
+        for name in ("distributed", "tornado", "asyncio", "bokeh"):  # they say at length what is handled here
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+        with dask.config.set(self._settings()), self._cluster() as cluster:
+            try:
+                client = Client(cluster, timeout=SECONDS_TO_FIND_A_SCHEDULER, set_as_default=False)
+            except (OSError, ValueError) as error:
+                raise MachineError(f"no Dask scheduler answers at {self.scheduler} ({first_line(error)})") from error
+            with client:
+                client.register_plugin(Prepared(os.getcwd(), self.threads))
+                if client.dashboard_link and self.dashboard is not None:
+                    logger.info("Dask's dashboard: %s", client.dashboard_link)
+                yield client
+
+    def _settings(self) -> dict[str, Any]:
+        """Dask's own settings."""
+        threads = dict.fromkeys(THREAD_SETTINGS, str(self.threads)) | {"MPLBACKEND": "Agg"}
+        return {
+            "distributed.scheduler.allowed-failures": 0,  # whether a task is tried again, the scan decides
+            "distributed.scheduler.worker-saturation": 1.0,  # a task waits at the scheduler, not at a worker that may be lost
+            "distributed.nanny.pre-spawn-environ": threads,
+            "distributed.admin.large-graph-warning-threshold": "1GB",
+        }
+
+    @contextlib.contextmanager
+    def _cluster(self) -> Iterator[Any]:
+        if self.scheduler is not None:
+            yield self.scheduler
+            return
+        cluster = self._local() if self.batch_system is None else self._batch()
+        try:
+            yield cluster
+        finally:
+            with contextlib.suppress(TimeoutError):
+                cluster.close(timeout=SECONDS_TO_CLOSE)
+
+    def _local(self) -> Any:
+        from distributed import LocalCluster
+
+        n = usable_cores() if self.workers is None else self.workers
+        logger.info("%d workers on this machine, of %d thread%s each", n, self.threads, "s"[: self.threads != 1])
+        return LocalCluster(
+            n_workers=n, threads_per_worker=1, processes=True, memory_limit=0, silence_logs=logging.CRITICAL,
+            dashboard_address=self._scheduler["dashboard_address"], scheduler_kwargs={"dashboard": self._scheduler["dashboard"]},
+        )  # fmt: skip
+
+    @property
+    def _scheduler(self) -> dict[str, Any]:
+        """Settings of a scheduler that is started here; it always listens on some port."""
+        return {"dashboard": self.dashboard is not None, "dashboard_address": self.dashboard or ":0"}
+
+    def _batch(self) -> Any:
+        try:
+            import dask_jobqueue
+        except ImportError as error:
+            raise InputError("--cluster needs dask-jobqueue: pip install -r requirements-scale.txt") from error
+        config, name = cluster_config(self.config), BATCH_SYSTEMS[str(self.batch_system)]
+        n = 1 if self.workers is None else self.workers
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", FutureWarning)
+                cluster = getattr(dask_jobqueue, name)(**self._of_jobs(config))
+        except (TypeError, ValueError) as error:
+            raise InputError(f"{self.config or '--cluster'}: {name} says: {first_line(error)}") from error
+        logger.info("jobs are submitted with this script:\n%s", cluster.job_script())
+        cluster.adapt(minimum=n, maximum=n)  # a job that has come to its time limit is followed by another one
+        return cluster
+
+    def _of_jobs(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """What dask-jobqueue is given: one thread for a worker, an environment that fits, an end without a scheduler."""
+        n = config.get("processes", 1)
+        exports = [f"export {name}={self.threads}" for name in THREAD_SETTINGS] + [f"export PYTHONPATH={ROOT}:$PYTHONPATH"]
+        settings = {"memory": "2GB", **config, "processes": n, "cores": n, "death_timeout": SECONDS_WITHOUT_SCHEDULER}
+        settings["job_cpu"] = config.get("job_cpu", n * self.threads)
+        settings["job_script_prologue"] = [*exports, *config.get("job_script_prologue", [])]
+        settings["scheduler_options"] = {**self._scheduler, **config.get("scheduler_options", {})}
+        if self.logs is not None:
+            settings.setdefault("log_directory", str(self.logs))
+        if self.batch_system == "htcondor":
+            settings.setdefault("disk", "1GB")
+        return settings
+
+
+def cluster_config(path: Path | None) -> dict[str, Any]:
+    """Read a file for --cluster_config.
+
+    Raises
+    ------
+    InputError
+        With the file and the key that is wrong.
+    """
+    content = {} if path is None else read_yaml(path)
+    for key, value in content.items():
+        if key not in CLUSTER_KEYS:
+            raise InputError(f"{path}: unknown key {key!r} (known: {', '.join(CLUSTER_KEYS)})")
+        if not isinstance(value, CLUSTER_KEYS[key]):
+            raise InputError(f"{path}: {key} is {value!r}, which is of the wrong type")
+    return content

@@ -1,0 +1,136 @@
+"""A scan from start to end: tasks go to Dask as one graph, outcomes come back, lost workers' tasks are tried again, the table grows."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from common.errors import InputError
+from common.files import first_line
+from common.progress import Progress, progress
+from workflow.scan.grid import Run
+from workflow.scan.tasks import BEGUN, FAILED, NOT_DONE, Outcome, Resolver, Task
+
+if TYPE_CHECKING:
+    from distributed import Client, Future
+
+logger = logging.getLogger(__name__)
+
+SECONDS_FOR_NEWS = 0.3  # what had to wait for a lost task is told of its loss together with it
+
+
+@dataclass
+class Scan:
+    """The tasks of a scan, and what became of them.
+
+    Attributes
+    ----------
+    tasks : dict
+        Those of every run and shared stage, by its name, in order.
+    retries : int
+        How often a task is tried again whose worker was lost.
+    ended : callable
+        Told of every run or shared stage that has ended, with its outcomes.
+    """
+
+    runs: Sequence[Run]
+    tasks: dict[str, list[Task]]
+    retries: int
+    ended: Callable[[Run, Sequence[Outcome]], object]
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
+    begun: Counter[str] = field(default_factory=Counter)
+
+    def do(self, client: Client, resolve: Resolver) -> None:
+        """Submit everything, and wait for it."""
+        client.subscribe_topic(BEGUN, self._begun)
+        futures = self._submit(client, resolve)
+        waiting = {run.name: len(self.tasks[run.name]) for run in self.runs}
+        runs = {run.name: run for run in self.runs}
+        bar = progress("scan", "task", len(futures))
+        try:
+            with bar:
+                for task, outcome in self._outcomes(client, futures):
+                    self.outcomes[task.key] = outcome
+                    waiting[task.run] -= 1
+                    if outcome.state == FAILED:
+                        logger.error("%s: %s", task.key, outcome.reason)
+                    if waiting[task.run] == 0:
+                        self.ended(runs[task.run], [self.outcomes[each.key] for each in self.tasks[task.run]])
+                    bar.update()
+                    self._show(bar, waiting, len(client.scheduler_info(n_workers=-1)["workers"]))
+        finally:
+            client.unsubscribe_topic(BEGUN)
+
+    def _submit(self, client: Client, resolve: Resolver) -> dict[Future, Task]:
+        """The graph: shared stages once, the stages of a run one after another; what was submitted first comes first."""
+        from workflow.scan.worker import work
+
+        session, by_key, found = secrets.token_hex(4), {}, {}
+        for number, run in enumerate(self.runs):
+            for task in self.tasks[run.name]:
+                group = f"{'later' if task.needs else 'first'}-{session}"  # Dask lets the many that need nothing wait at the scheduler
+                named = {"key": (group, task.key), "priority": -number, "pure": False}
+                future = client.submit(work, resolve, task, *(by_key[key] for key in task.needs), **named)
+                by_key[task.key] = future
+                found[future] = task
+        return found
+
+    def _outcomes(self, client: Client, futures: dict[Future, Task]) -> Iterator[tuple[Task, Outcome]]:
+        """Every task with its outcome, as they end."""
+        from distributed import as_completed
+
+        completed = as_completed(futures, loop=client.loop)
+        for future in completed:
+            task = futures[future]
+            if future.status == "pending":  # it is tried again, together with what had to wait for it
+                completed.add(future)
+            elif future.status == "finished":
+                yield task, future.result()
+            elif (lost := self._lost(future)) is None:
+                reason = first_line(future.exception()) if future.status == "error" else f"Dask says: {future.status}"
+                yield task, Outcome(task.key, FAILED, reason, is_machine=True)
+            elif self.begun[lost] <= self.retries:
+                time.sleep(SECONDS_FOR_NEWS)
+                client.retry([each for each in futures if each.status == "error" and self._lost(each) == lost])
+                completed.add(future)
+            elif lost == task.key:
+                reason = f"its worker was lost {self.begun[lost]} times: did the memory run out?"
+                yield task, Outcome(task.key, FAILED, reason, is_machine=True)
+            else:
+                yield task, Outcome(task.key, NOT_DONE, f"{lost} failed: its workers were lost", is_machine=True)
+
+    @staticmethod
+    def _lost(future: Future) -> str | None:
+        """The task whose worker was lost, for which this one failed; None if it failed for another reason."""
+        from distributed import KilledWorker
+
+        error = future.exception() if future.status == "error" else None
+        return str(error.args[0][1]) if isinstance(error, KilledWorker) else None
+
+    def _begun(self, event: tuple[Any, dict[str, Any]]) -> None:
+        """Dask tells that a task is at work."""
+        self.begun[event[1]["key"]] += 1
+
+    def _show(self, bar: Progress, waiting: dict[str, int], n_workers: int) -> None:
+        """The numbers in the live line."""
+        failed = sum(outcome.state == FAILED for outcome in self.outcomes.values())
+        running = sum(1 for key in self.begun if key not in self.outcomes)
+        done = sum(number == 0 for number in waiting.values())
+        bar.set_postfix(runs=f"{done}/{len(waiting)}", running=running, failed=failed, workers=n_workers, refresh=False)
+
+
+def check_workers(client: Client) -> None:
+    """Refuse workers that would do several tasks in one process: their logs, warnings and figures would mix.
+
+    Raises
+    ------
+    InputError
+    """
+    for address, worker in client.scheduler_info(n_workers=-1)["workers"].items():
+        if worker["nthreads"] != 1:
+            raise InputError(f"the worker {address} has {worker['nthreads']} threads: start workers with --nthreads 1")
