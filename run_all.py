@@ -94,7 +94,7 @@ def main(options: Options) -> None:
         of_steps = [(step.stage.name, text) for step in steps for text in warnings_of(step.stage.folder, step.stage.name)]
         for name, text in (*of_events, *of_steps):
             logger.warning("once more, from %s: %s", name, text)
-        perform(evaluation_stage(save_dir, options.arrays.mode), resume=False)
+        perform(evaluation_stage(save_dir, options.arrays.mode, options.figures), resume=False)
 
 
 def in_folder(options: Options, save_dir: Path) -> Options:

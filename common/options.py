@@ -25,6 +25,7 @@ from common.errors import InputError
 
 BAD_INPUT = 2  # exit code for what the user gave and cannot be used
 WITH_PREFIX = "with the prefix"
+FIGURE_FORMATS = ("png", "pdf", "svg")
 
 Check = Callable[[Any], str | None]
 SomeOptions = TypeVar("SomeOptions", bound="Options")
@@ -153,6 +154,7 @@ class StageOptions(Options):
         chained_as="threads",
         recorded=False,
     )
+    figures: str = option("png", "format of the figures", choices=FIGURE_FORMATS, chained_as="figures", recorded=False)
     verbose: bool = option(False, "log more, every epoch's losses among it", chained_as="verbose", recorded=False)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import roc_auc_score
 
-from common.contract import OutputFile
+from common.contract import OutputFile, figure_file
 from common.errors import InputError
 from events.view import Events
 from events.window import Window
@@ -32,7 +32,7 @@ CLOSURE_FILES = (
     OutputFile(
         "NAME_closure.json", "with `--closure`: two-sample AUC and χ²/ndf of every feature, of every pseudo signal region"
     ),
-    OutputFile("NAME_closure.png", "with `--closure`: pulls between samples and data there"),
+    figure_file("NAME_closure", "with `--closure`: pulls between samples and data there"),
 )
 
 

@@ -9,37 +9,55 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from evaluation.curves import Evaluation, evaluate_scores
+from evaluation.curves import MIN_BACKGROUND, Evaluation, evaluate_scores
+from plots.style import BAND, COLOURS, LIMIT, ONE, SEQUENTIAL, TWO, styled
 
 Pair, Triple = tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
+@styled
 def roc_and_sic(
-    evaluations: Mapping[str, Evaluation], sic_range: tuple[float, float] = (0, 20), draw_runs: bool = False
+    evaluations: Mapping[str, Evaluation], sic_range: tuple[float, float] | None = None, draw_runs: bool = False
 ) -> Figure:
-    """ROC (1/ε_B) and SIC (ε_S/√ε_B) against signal efficiency: medians over runs with 68 % bands, or every run.
+    """ROC (1/ε_B) and SIC (ε_S/√ε_B) against signal efficiency: medians over runs with 68 % bands; also every run, if asked for.
 
-    SIC curves are drawn where the relative statistical error of ε_B is at most 20 %.
+    SIC curves are drawn where the relative statistical error of ε_B is at most 20 %; so is the limit beyond which it is larger, where all
+    have the same number of background events.
     """
-    figure, (roc, sic) = plt.subplots(1, 2, figsize=(11, 4.4), layout="constrained")
-    for colour, (label, evaluation) in enumerate(evaluations.items()):
-        style = {"color": f"C{colour % 10}"}
+    figure, (roc, sic) = plt.subplots(1, 2, figsize=TWO, layout="constrained")
+    highest = 1.0
+    for number, (label, evaluation) in enumerate(evaluations.items()):
+        style = {"color": COLOURS[number % len(COLOURS)]}
         tpr, reliable, floor = evaluation.tpr, evaluation.reliable, 1 / evaluation.n_background
         best, low, high = evaluation.median, evaluation.quantile(0.84), evaluation.quantile(0.16)
+        if len(evaluation.fpr) > 1:
+            roc.fill_between(tpr, 1 / np.maximum(low.fpr, floor), 1 / np.maximum(high.fpr, floor), **style, **BAND)
+            sic.fill_between(tpr[reliable], low.sic[reliable], high.sic[reliable], **style, **BAND)
         if draw_runs and len(evaluation.fpr) > 1:
-            roc.plot(tpr, 1 / np.maximum(evaluation.fpr, floor).T, **style, alpha=0.3, lw=0.7)
-            sic.plot(tpr[reliable], evaluation.sic[:, reliable].T, **style, alpha=0.3, lw=0.7)
-        elif len(evaluation.fpr) > 1:
-            roc.fill_between(tpr, 1 / np.maximum(low.fpr, floor), 1 / np.maximum(high.fpr, floor), **style, alpha=0.25, lw=0)
-            sic.fill_between(tpr[reliable], low.sic[reliable], high.sic[reliable], **style, alpha=0.25, lw=0)
+            roc.plot(tpr, 1 / np.maximum(evaluation.fpr, floor).T, **style, alpha=0.35, lw=0.6)
+            sic.plot(tpr[reliable], evaluation.sic[:, reliable].T, **style, alpha=0.35, lw=0.6)
         roc.plot(tpr, 1 / np.maximum(best.fpr, floor), **style, label=label)
         sic.plot(tpr[reliable], best.sic[reliable], **style, label=f"{label}: max SIC {evaluation.max_sic.value:.1f}")
-        sic.plot(evaluation.max_sic.tpr, evaluation.max_sic.value, "o", ms=4, **style)
-    _finish_axes(roc, sic, sic_range)
-    sic.set_title(r"shown where the statistical error of $\epsilon_B$ is at most 20 %", fontsize="small")
+        sic.plot(evaluation.max_sic.tpr, evaluation.max_sic.value, "o", **style)
+        highest = max(highest, evaluation.max_sic.value, float(np.nanmax(high.sic[reliable], initial=0)))
+    _draw_limit(roc, sic, {evaluation.n_background for evaluation in evaluations.values()})
+    _finish_axes(roc, sic, sic_range or (0, 1.45 * highest))
     return figure
 
 
+def _draw_limit(roc: Axes, sic: Axes, numbers: set[int]) -> None:
+    """Where the statistical error of ε_B becomes larger than 20 %, for one number of background events."""
+    if len(numbers) > 1:
+        sic.set_title(r"drawn where the statistical error of $\epsilon_B$ is at most 20 %")
+        return
+    smallest, tpr = MIN_BACKGROUND / numbers.pop(), np.array([0.0, 1.0])
+    limit = tpr / np.sqrt(smallest)
+    roc.axhline(1 / smallest, color=LIMIT, ls="--", lw=1.2, label=r"error of $\epsilon_B$ 20 %")
+    sic.plot(tpr, limit, color=LIMIT, ls="--", lw=1.2, label=r"error of $\epsilon_B$ 20 %, above: larger")
+    sic.fill_between(tpr, limit, np.maximum(limit, 1e3), color=LIMIT, alpha=0.12, lw=0)
+
+
+@styled
 def curves_of_runs(
     collections: Sequence[tuple[str, Sequence[Pair], Triple]],
     sic_range: tuple[float, float] | None,
@@ -57,10 +75,10 @@ def curves_of_runs(
     name_runs : bool
         Mention single runs in the legend.
     """
-    figure, (roc, sic) = plt.subplots(1, 2, figsize=(11, 4.4), layout="constrained")
-    scale = plt.get_cmap("viridis")(np.linspace(0, 0.95, len(collections)))
+    figure, (roc, sic) = plt.subplots(1, 2, figsize=TWO, layout="constrained")
+    scale = plt.get_cmap(SEQUENTIAL)(np.linspace(0, 0.95, len(collections)))
     for number, (label, runs, median) in enumerate(collections):
-        style = {"color": scale[number] if along_a_scale else f"C{number % 10}"}
+        style = {"color": scale[number] if along_a_scale else COLOURS[number % len(COLOURS)]}
         suffix = f", {label}" if label else ""
         for axes, curve in ((roc, lambda tpr, fpr: 1 / fpr), (sic, lambda tpr, fpr: tpr / np.sqrt(fpr))):
             for run, (tpr, fpr) in enumerate(runs):
@@ -73,7 +91,7 @@ def curves_of_runs(
 
 
 def plot_roc_and_sic(
-    scores: np.ndarray | Mapping[str, np.ndarray], labels: np.ndarray, sic_range: tuple[float, float] = (0, 20)
+    scores: np.ndarray | Mapping[str, np.ndarray], labels: np.ndarray, sic_range: tuple[float, float] | None = None
 ) -> tuple[Figure, dict[str, Evaluation]]:
     """ROC and SIC of the scores [n] or [n_runs, n] of events with labels [n] (1 signal, 0 background).
 
@@ -100,22 +118,23 @@ def _finish_axes(roc: Axes, sic: Axes, sic_range: tuple[float, float] | None) ->
     """Labels, legends, and what a random score would give."""
     grid = np.linspace(1e-3, 1, 1000)
     for axes, random in ((roc, 1 / grid), (sic, np.sqrt(grid))):
-        axes.plot(grid, random, color="grey", ls=":", label="random")
+        axes.plot(grid, random, color="black", ls=":", lw=1.2, label="random")
         axes.set(xlabel=r"signal efficiency $\epsilon_S$", xlim=(0, 1))
-        axes.legend(fontsize="small")
+        axes.legend(loc="upper right", fontsize=10)
     roc.set(ylabel=r"background rejection $1/\epsilon_B$", yscale="log")
     sic.set(ylabel=r"significance improvement $\epsilon_S/\sqrt{\epsilon_B}$", ylim=sic_range)
 
 
+@styled
 def signal_scan(s_over_b: Sequence[float], max_sic: Sequence[Sequence[float]], label: str = "") -> Figure:
     """Max SIC against S/B in the signal region: median and 68 % band over the runs of every S/B."""
     order = np.argsort(s_over_b)
     x = 100 * np.asarray(s_over_b, dtype=float)[order]
     low, median, high = np.array([np.quantile(max_sic[i], (0.16, 0.5, 0.84)) for i in order]).T
-    figure, axes = plt.subplots(figsize=(6.4, 4), layout="constrained")
-    axes.fill_between(x, low, high, alpha=0.25, lw=0, label="68 % of the runs")
-    axes.plot(x, median, marker="o", label=f"{label} median".strip())
-    axes.axhline(1, color="grey", ls=":", label="no improvement")
+    figure, axes = plt.subplots(figsize=ONE, layout="constrained")
+    axes.fill_between(x, low, high, color=COLOURS[0], **BAND, label="68 % of the runs")
+    axes.plot(x, median, marker="o", color=COLOURS[0], label=f"{label} median".strip())
+    axes.axhline(1, color="black", ls=":", lw=1.2, label="no improvement")
     axes.set(xlabel="S/B in the signal region (%)", ylabel=r"max SIC (error of $\epsilon_B$ at most 20 %)", ylim=(0, None))
     axes.legend()
     return figure
