@@ -130,7 +130,7 @@ def closure_stage(options: Options) -> Stage:
         logger.info("%s: closure, mean two-sample AUC %.4f ± %.4f (%d regions)", name, auc, error, len(tests))
         results: dict[str, Any] = {"mean_two_sample_auc": auc, "mean_two_sample_auc_error": error}
         results["regions"] = [found.summary(columns.names) for found in tests]
-        save_json(folder / f"{name}_closure.json", results)
+        save_json(folder / f"{name}_closure.json", results | {"regions": [found.content(columns.names) for found in tests]})
         save(closure_pulls(tests, columns.axes[1:]), folder / f"{name}_closure.{options.figures}")
         return results
 

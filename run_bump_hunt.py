@@ -17,7 +17,7 @@ What would be found of a known signal:
 
 For every window the sideband is separated anew from data.npy, the mode is run in folds, events are selected by their background
 efficiency, and the background in the window is what a fit of the sideband's spectrum says. Every window has a folder of its own; what is
-up to date there is not done again. bump_hunt.json and .csv hold the results.
+up to date there is not done again. bump_hunt.json and .csv hold the results, report.html shows them.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ import run_classifier_data_creation as creation
 import run_classifier_training as training
 from background.options import USUAL_FOLDS
 from common.errors import InputError
-from common.options import chained, option
+from common.options import ReportOptions, chained, option
 from common.script import run_script
 from search.options import SearchOptions
 
@@ -45,7 +45,7 @@ MODES = ("CATHODE", "LaCATHODE", "CWoLa")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(SearchOptions):
+class Options(SearchOptions, ReportOptions):
     """Options of a search, and of the stages that score the events of every window."""
 
     density: density.Options = chained("DE_")
@@ -74,10 +74,12 @@ class Options(SearchOptions):
 
 def main(options: Options) -> None:
     """Check what can be checked at once, then search: once, or for every amount of injected signal."""
+    from common.logfile import logged
     from events.regions import EventSource
     from events.window import Window
+    from reports.write import write_report
     from workflow.plan import Step, do_steps
-    from workflow.records import locked
+    from workflow.records import RECORD, locked
     from workflow.search import Hunt, curve_stage
     from workflow.stage import recorded_seed, seeded
 
@@ -108,11 +110,14 @@ def main(options: Options) -> None:
     if options.dry_run:
         sys.stdout.write("".join(hunt.describe(force=options.force) for hunt in hunts))
         return
-    with locked(save_dir):
+    with locked(save_dir), logged(save_dir):
         for hunt in hunts:
             hunt.do(force=options.force)
         if len(hunts) > 1 and not options.blind:
             do_steps([Step(curve_stage(options, save_dir, folders, window))], force=options.force, resume=False)
+        for folder in () if options.no_report else dict.fromkeys((*folders.values(), save_dir)):
+            if (folder / RECORD).is_file():
+                write_report(folder)
 
 
 def run_in(options: Options, events: Path, folder: Path, shared: Path | None) -> run_all.Options:

@@ -43,6 +43,7 @@ def option(
     chained_as: str | None = WITH_PREFIX,
     recorded: bool = True,
     switches: bool = False,
+    positional: bool = False,
 ) -> Any:
     """A field that is a flag of the same name.
 
@@ -60,9 +61,12 @@ def option(
         Whether the value decides the result, and so belongs into STAGE.json. Files do not: what they hold is recorded.
     switches : bool
         Whether every choice is also a flag of its own, where the script is not chained.
+    positional : bool
+        Whether it is given without a flag.
     """
     metadata = {"help": help, "unit": unit, "check": check, "choices": tuple(choices), "metavar": metavar}
     metadata |= {"default": default_text, "chained_as": chained_as, "recorded": recorded, "switches": switches}
+    metadata["positional"] = positional
     return field(default=default, metadata=metadata)
 
 
@@ -105,6 +109,8 @@ class Options:
 
     def flag(self, name: str) -> str:
         """The flag behind a field, as the user typed it."""
+        if any(f.name == name and f.metadata.get("positional") for f in fields(self)):
+            return name.upper()
         return f"--{self.spelling.get(name, name)}"
 
     def recorded(self, without: Collection[str] = ()) -> dict[str, Any]:
@@ -131,8 +137,22 @@ class Options:
 
 
 @dataclass(frozen=True, kw_only=True)
-class StageOptions(Options):
+class ScriptOptions(Options):
     """What every script has."""
+
+    verbose: bool = option(False, "log more, every epoch's losses among it", chained_as="verbose", recorded=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportOptions(ScriptOptions):
+    """What every script has that ends with a report."""
+
+    no_report: bool = option(False, "write no report.html", chained_as=None, recorded=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageOptions(ScriptOptions):
+    """What every script has that computes."""
 
     DRAWN: ClassVar[str] = "the one that the folder was begun with, else one is drawn"
 
@@ -155,7 +175,6 @@ class StageOptions(Options):
         recorded=False,
     )
     figures: str = option("png", "format of the figures", choices=FIGURE_FORMATS, chained_as="figures", recorded=False)
-    verbose: bool = option(False, "log more, every epoch's losses among it", chained_as="verbose", recorded=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,6 +220,9 @@ class Flag:
         kind, many = _plain(self.kind)
         metavar = metadata["metavar"] or {int: "N", float: "X", Path: "PATH", str: "NAME"}[kind]
         settings = {"choices": metadata["choices"]} if metadata["choices"] else {"metavar": metavar}
+        if metadata["positional"]:
+            parser.add_argument(self.name, type=kind, help=help, **settings, **({"nargs": "+"} if many else {}))
+            return
         required = self.field.default is MISSING
         default = None if required else self.field.default
         if many:

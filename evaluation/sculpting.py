@@ -123,7 +123,8 @@ class Verdict:
 
     def sentence(self) -> str:
         """One line with the rule behind it."""
-        rule = f"p = {self.p_value:.2g} × {self.n_cuts} cuts, {'' if self.is_sculpted else 'not '}below {SIGNIFICANCE:g}"
+        product = f"{self.p_value:.2g} × {self.n_cuts} cuts = {self.p_value * self.n_cuts:.2g}"
+        rule = f"p-value {product}, {'' if self.is_sculpted else 'not '}below {SIGNIFICANCE:g}"
         if not self.is_sculpted:
             return f"no sculpting seen: no cut on the score changes the shape of the background's mass spectrum (smallest {rule})"
         share, change = 100 * self.worst.share, 100 * self.worst.typical_change

@@ -77,7 +77,9 @@ def _pairs(
     labels = drawable(labels)
     both = np.concatenate(samples)
     edges = [np.linspace(*np.nanquantile(column, (0.001, 0.999)), bins + 1) for column in both.T]
-    figure, panels = plt.subplots(d - 1, d - 1, figsize=(2.5 * (d - 1) + 1, 2.3 * (d - 1)), squeeze=False, sharex="col", sharey="row", layout="constrained")
+    figure, panels = plt.subplots(
+        d - 1, d - 1, figsize=(2.5 * (d - 1) + 1, 2.3 * (d - 1)), squeeze=False, sharex="col", sharey="row", layout="constrained"
+    )
     values = {
         (j, i): content(*(sample[:, [i, j]] for sample in samples), [edges[i], edges[j]])
         for i, j in itertools.combinations(range(d), 2)

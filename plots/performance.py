@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from evaluation.curves import MIN_BACKGROUND, Evaluation, evaluate_scores
 from plots.style import BAND, COLOURS, LIMIT, ONE, SEQUENTIAL, TWO, styled
 
+FAINT = {"alpha": 0.35, "lw": 0.6}
 Pair, Triple = tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
@@ -25,36 +26,68 @@ def roc_and_sic(
     have the same number of background events.
     """
     figure, (roc, sic) = plt.subplots(1, 2, figsize=TWO, layout="constrained")
-    highest = 1.0
-    for number, (label, evaluation) in enumerate(evaluations.items()):
-        style = {"color": COLOURS[number % len(COLOURS)]}
-        tpr, reliable, floor = evaluation.tpr, evaluation.reliable, 1 / evaluation.n_background
-        best, low, high = evaluation.median, evaluation.quantile(0.84), evaluation.quantile(0.16)
-        if len(evaluation.fpr) > 1:
-            roc.fill_between(tpr, 1 / np.maximum(low.fpr, floor), 1 / np.maximum(high.fpr, floor), **style, **BAND)
-            sic.fill_between(tpr[reliable], low.sic[reliable], high.sic[reliable], **style, **BAND)
-        if draw_runs and len(evaluation.fpr) > 1:
-            roc.plot(tpr, 1 / np.maximum(evaluation.fpr, floor).T, **style, alpha=0.35, lw=0.6)
-            sic.plot(tpr[reliable], evaluation.sic[:, reliable].T, **style, alpha=0.35, lw=0.6)
-        roc.plot(tpr, 1 / np.maximum(best.fpr, floor), **style, label=label)
-        sic.plot(tpr[reliable], best.sic[reliable], **style, label=f"{label}: max SIC {evaluation.max_sic.value:.1f}")
-        sic.plot(evaluation.max_sic.tpr, evaluation.max_sic.value, "o", **style)
-        highest = max(highest, evaluation.max_sic.value, float(np.nanmax(high.sic[reliable], initial=0)))
-    _draw_limit(roc, sic, {evaluation.n_background for evaluation in evaluations.values()})
-    _finish_axes(roc, sic, sic_range or (0, 1.45 * highest))
+    _draw_roc(roc, evaluations, draw_runs)
+    _draw_sic(sic, evaluations, sic_range, draw_runs)
     return figure
 
 
-def _draw_limit(roc: Axes, sic: Axes, numbers: set[int]) -> None:
-    """Where the statistical error of ε_B becomes larger than 20 %, for one number of background events."""
-    if len(numbers) > 1:
-        sic.set_title(r"drawn where the statistical error of $\epsilon_B$ is at most 20 %")
-        return
-    smallest, tpr = MIN_BACKGROUND / numbers.pop(), np.array([0.0, 1.0])
-    limit = tpr / np.sqrt(smallest)
-    roc.axhline(1 / smallest, color=LIMIT, ls="--", lw=1.2, label=r"error of $\epsilon_B$ 20 %")
-    sic.plot(tpr, limit, color=LIMIT, ls="--", lw=1.2, label=r"error of $\epsilon_B$ 20 %, above: larger")
-    sic.fill_between(tpr, limit, np.maximum(limit, 1e3), color=LIMIT, alpha=0.12, lw=0)
+@styled
+def roc_curves(evaluations: Mapping[str, Evaluation], draw_runs: bool = False) -> Figure:
+    """The first half of `roc_and_sic`."""
+    figure, axes = plt.subplots(figsize=ONE, layout="constrained")
+    _draw_roc(axes, evaluations, draw_runs)
+    return figure
+
+
+@styled
+def sic_curves(evaluations: Mapping[str, Evaluation], draw_runs: bool = False) -> Figure:
+    """The second half of `roc_and_sic`."""
+    figure, axes = plt.subplots(figsize=ONE, layout="constrained")
+    _draw_sic(axes, evaluations, None, draw_runs)
+    return figure
+
+
+def _draw_roc(axes: Axes, evaluations: Mapping[str, Evaluation], draw_runs: bool) -> None:
+    for number, (label, evaluation) in enumerate(evaluations.items()):
+        style, tpr = {"color": COLOURS[number % len(COLOURS)]}, evaluation.tpr
+        best, low, high = (1 / np.maximum(evaluation.quantile(q).fpr, 1 / evaluation.n_background) for q in (0.5, 0.84, 0.16))
+        if len(evaluation.fpr) > 1:
+            axes.fill_between(tpr, low, high, **style, **BAND)
+            if draw_runs:
+                axes.plot(tpr, 1 / np.maximum(evaluation.fpr, 1 / evaluation.n_background).T, **style, **FAINT)
+        axes.plot(tpr, best, **style, label=label)
+    if (smallest := _smallest_fpr(evaluations)) is not None:
+        axes.axhline(1 / smallest, color=LIMIT, ls="--", lw=1.2, label=r"error of $\epsilon_B$ 20 %, above: larger")
+    _finish_roc(axes)
+
+
+def _draw_sic(axes: Axes, evaluations: Mapping[str, Evaluation], sic_range: tuple[float, float] | None, draw_runs: bool) -> None:
+    highest = 1.0
+    for number, (label, evaluation) in enumerate(evaluations.items()):
+        style, reliable = {"color": COLOURS[number % len(COLOURS)]}, evaluation.reliable
+        tpr = evaluation.tpr[reliable]
+        best, low, high = (evaluation.quantile(q).sic[reliable] for q in (0.5, 0.84, 0.16))
+        if len(evaluation.fpr) > 1:
+            axes.fill_between(tpr, low, high, **style, **BAND)
+            if draw_runs:
+                axes.plot(tpr, evaluation.sic[:, reliable].T, **style, **FAINT)
+        axes.plot(tpr, best, **style, label=f"{label}: max SIC {evaluation.max_sic.value:.1f}")
+        axes.plot(evaluation.max_sic.tpr, evaluation.max_sic.value, "o", **style)
+        highest = max(highest, evaluation.max_sic.value, float(np.nanmax(high, initial=0)))
+    if (smallest := _smallest_fpr(evaluations)) is None:
+        axes.set_title(r"drawn where the statistical error of $\epsilon_B$ is at most 20 %", loc="left")
+    else:
+        tpr = np.array([0.0, 1.0])
+        limit = tpr / np.sqrt(smallest)
+        axes.plot(tpr, limit, color=LIMIT, ls="--", lw=1.2, label=r"error of $\epsilon_B$ 20 %, above: larger")
+        axes.fill_between(tpr, limit, np.maximum(limit, 1e4), color=LIMIT, alpha=0.12, lw=0)
+    _finish_sic(axes, sic_range or (0, 1.5 * highest))
+
+
+def _smallest_fpr(evaluations: Mapping[str, Evaluation]) -> float | None:
+    """The ε_B whose statistical error is 20 %; None where the numbers of background events differ."""
+    numbers = {evaluation.n_background for evaluation in evaluations.values()}
+    return MIN_BACKGROUND / numbers.pop() if len(numbers) == 1 else None
 
 
 @styled
@@ -86,7 +119,8 @@ def curves_of_runs(
                 axes.plot(tpr, curve(tpr, fpr), **style, alpha=0.3, lw=0.7, label=name)
         roc.plot(median[0], median[1], **style, label=f"median{suffix}")
         sic.plot(median[0], median[2], **style, label=f"median{suffix}")
-    _finish_axes(roc, sic, sic_range)
+    _finish_roc(roc)
+    _finish_sic(sic, sic_range)
     return figure
 
 
@@ -114,15 +148,21 @@ def plot_roc_and_sic(
     return roc_and_sic(evaluations, sic_range), evaluations
 
 
-def _finish_axes(roc: Axes, sic: Axes, sic_range: tuple[float, float] | None) -> None:
-    """Labels, legends, and what a random score would give."""
+def _finish_roc(axes: Axes) -> None:
+    """Labels, legend, and what a random score would give."""
     grid = np.linspace(1e-3, 1, 1000)
-    for axes, random in ((roc, 1 / grid), (sic, np.sqrt(grid))):
-        axes.plot(grid, random, color="black", ls=":", lw=1.2, label="random")
-        axes.set(xlabel=r"signal efficiency $\epsilon_S$", xlim=(0, 1))
-        axes.legend(loc="upper right", fontsize=10)
-    roc.set(ylabel=r"background rejection $1/\epsilon_B$", yscale="log")
-    sic.set(ylabel=r"significance improvement $\epsilon_S/\sqrt{\epsilon_B}$", ylim=sic_range)
+    axes.plot(grid, 1 / grid, color="black", ls=":", lw=1.2, label="random")
+    axes.set(xlabel=r"signal efficiency $\epsilon_S$", xlim=(0, 1), yscale="log", ylabel=r"background rejection $1/\epsilon_B$")
+    axes.legend(loc="upper right", fontsize=10)
+
+
+def _finish_sic(axes: Axes, sic_range: tuple[float, float] | None) -> None:
+    """The same of a SIC."""
+    grid = np.linspace(1e-3, 1, 1000)
+    axes.plot(grid, np.sqrt(grid), color="black", ls=":", lw=1.2, label="random")
+    axes.set(xlabel=r"signal efficiency $\epsilon_S$", xlim=(0, 1))
+    axes.set(ylabel=r"significance improvement $\epsilon_S/\sqrt{\epsilon_B}$", ylim=sic_range)
+    axes.legend(loc="upper right", fontsize=10)
 
 
 @styled

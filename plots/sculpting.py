@@ -24,7 +24,14 @@ def sculpting(results: Sequence[Sculpting], window: Window, label: str = "") -> 
     """
     n, resonant = len(results), window.resonant
     figure, panels = plt.subplots(
-        2, n, figsize=(max(5.2, 3.3 * n), 4.9), height_ratios=(2, 1), sharex=True, sharey="row", squeeze=False, layout="constrained"
+        2,
+        n,
+        figsize=(max(5.2, 3.3 * n), 4.9),
+        height_ratios=(2, 1),
+        sharex=True,
+        sharey="row",
+        squeeze=False,
+        layout="constrained",
     )
     for cut, (upper, lower) in zip(results, panels.T, strict=True):
         middle = int(np.argsort(cut.chi2)[len(cut.chi2) // 2])

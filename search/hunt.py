@@ -210,7 +210,9 @@ class SearchedWindow:
     def spectrum(self, efficiency: float) -> FittedSpectrum | None:
         """The spectrum at an efficiency, None where there is no fit."""
         fit = self.fits.get(efficiency)
-        return None if fit is None else FittedSpectrum(np.array(self.bins.edges), self.spectra[efficiency], fit.expected, fit.error)
+        return (
+            None if fit is None else FittedSpectrum(np.array(self.bins.edges), self.spectra[efficiency], fit.expected, fit.error)
+        )
 
 
 def search_window(

@@ -27,6 +27,7 @@ SEARCH_FILES = (
     OutputFile("bump_hunt.csv", "the same numbers, one line for every window and efficiency"),
     figure_file("spectrum_CENTER_EFFICIENCY", "mass spectrum with fit, pulls and the count in the window", "spectrum_*"),
     figure_file("p0", "local p-values against the center of the window"),
+    OutputFile("report.html", "all of this in one page"),
 )
 CURVE_FILES = (
     OutputFile(
@@ -105,7 +106,12 @@ def as_json(searched: Sequence[SearchedWindow], left_out: Sequence[LeftOut], ove
             "p_is_bound": overall.n_above == 0,
         }
     resonant = asdict(searched[0].bins.window.resonant) if searched else None
-    return {"resonant": resonant, "windows": windows, "left_out": [_edges(each.window) | {"reason": each.reason} for each in left_out], "global": found}
+    return {
+        "resonant": resonant,
+        "windows": windows,
+        "left_out": [_edges(each.window) | {"reason": each.reason} for each in left_out],
+        "global": found,
+    }
 
 
 def _as_json(measured: Measured) -> dict[str, Any]:

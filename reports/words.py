@@ -1,0 +1,47 @@
+"""Numbers in words, as a report has them."""
+
+from __future__ import annotations
+
+from evaluation.curves import MIN_BACKGROUND
+
+RULE = f"taken where the relative statistical error of ε_B is at most 20 %: at least {MIN_BACKGROUND} background events of the test set pass"
+
+
+def measured(content: dict[str, float]) -> str:
+    """A value and its error, as `evaluation.errors.Measured` prints them."""
+    return f"{content['value']:.2f} ± {content['error']:.2f}"
+
+
+def duration(seconds: float) -> str:
+    """A time that people read.
+
+    Examples
+    --------
+    >>> duration(42), duration(125), duration(7380)
+    ('42 s', '2 min 5 s', '2 h 3 min')
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def size(n: int) -> str:
+    """A number of bytes.
+
+    Examples
+    --------
+    >>> size(812), size(20_480), size(7_340_032)
+    ('812 B', '20 kB', '7.3 MB')
+    """
+    return f"{n} B" if n < 1000 else f"{n / 1000:.0f} kB" if n < 10**6 else f"{n / 10**6:.1f} MB"
+
+
+def plural(n: int, word: str) -> str:
+    """A number of things.
+
+    Examples
+    --------
+    >>> plural(1, "run"), plural(3, "run")
+    ('1 run', '3 runs')
+    """
+    return f"{n} {word}{'' if n == 1 else 's'}"
