@@ -17,8 +17,8 @@ What to compare it with; --cf_model hgb may be added to all but ANODE, and is be
     python run_all.py --data_dir separated_data/ --mode supervised --cf_separate_val_set --no_extra_signal --cf_no_logit \\
         --cf_oversampling --cf_save_model --cf_extra_bkg
 
-Everything is written into one folder; the last lines say the max SIC of every run, and where report.html is. STAGE.json there says what was read and
-written: a stage whose flags, inputs and outputs are those of its record is not done again.
+Everything is written into one folder; the last lines say the max SIC of every run, and where report.html is. STAGE.json there says what
+was read and written: a stage whose flags, inputs and outputs are those of its record is not done again.
 """
 
 from __future__ import annotations

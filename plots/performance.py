@@ -1,4 +1,4 @@
-"""How well the signal was found: ROC, SIC, and the scan over S/B."""
+"""How well the signal was found: ROC, SIC, SICs of several methods side by side, and the scan over S/B."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 
 from evaluation.curves import MIN_BACKGROUND, Evaluation, evaluate_scores
-from plots.style import BAND, COLOURS, LIMIT, ONE, SEQUENTIAL, TWO, styled
+from evaluation.errors import FIXED_FPR, Merit
+from plots.style import BAND, COLOURS, LIMIT, MARKERS, ONE, SEQUENTIAL, TWO, styled
 
 FAINT = {"alpha": 0.35, "lw": 0.6}
+Scan = tuple[Sequence[float], Sequence[Sequence[float]]]
 Pair, Triple = tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
@@ -161,20 +164,48 @@ def _finish_sic(axes: Axes, sic_range: tuple[float, float] | None) -> None:
     grid = np.linspace(1e-3, 1, 1000)
     axes.plot(grid, np.sqrt(grid), color="black", ls=":", lw=1.2, label="random")
     axes.set(xlabel=r"signal efficiency $\epsilon_S$", xlim=(0, 1))
-    axes.set(ylabel=r"significance improvement $\epsilon_S/\sqrt{\epsilon_B}$", ylim=sic_range)
+    axes.set(ylabel=r"SIC = $\epsilon_S/\sqrt{\epsilon_B}$", ylim=sic_range)
     axes.legend(loc="upper right", fontsize=10)
 
 
-@styled
 def signal_scan(s_over_b: Sequence[float], max_sic: Sequence[Sequence[float]], label: str = "") -> Figure:
     """Max SIC against S/B in the signal region: median and 68 % band over the runs of every S/B."""
-    order = np.argsort(s_over_b)
-    x = 100 * np.asarray(s_over_b, dtype=float)[order]
-    low, median, high = np.array([np.quantile(max_sic[i], (0.16, 0.5, 0.84)) for i in order]).T
+    return signal_scans({f"{label} median".strip(): (s_over_b, max_sic)})
+
+
+@styled
+def signal_scans(scans: Mapping[str, Scan]) -> Figure:
+    """`signal_scan` of several methods, each by its name: S/B [k], and the max SIC of every run [k][n_runs]."""
     figure, axes = plt.subplots(figsize=ONE, layout="constrained")
-    axes.fill_between(x, low, high, color=COLOURS[0], **BAND, label="68 % of the runs")
-    axes.plot(x, median, marker="o", color=COLOURS[0], label=f"{label} median".strip())
+    for number, (name, (s_over_b, max_sic)) in enumerate(scans.items()):
+        colour, order = COLOURS[number % len(COLOURS)], np.argsort(s_over_b)
+        x = 100 * np.asarray(s_over_b, dtype=float)[order]
+        low, median, high = np.array([np.quantile(max_sic[i], (0.16, 0.5, 0.84)) for i in order]).T
+        if max(map(len, max_sic)) > 1:
+            axes.fill_between(x, low, high, color=colour, **BAND, label="68 % of the runs" if number == 0 else None)
+        axes.plot(x, median, marker=MARKERS[number % len(MARKERS)], color=colour, label=name)
     axes.axhline(1, color="black", ls=":", lw=1.2, label="no improvement")
     axes.set(xlabel="S/B in the signal region (%)", ylabel=r"max SIC (error of $\epsilon_B$ at most 20 %)", ylim=(0, None))
     axes.legend()
+    return figure
+
+
+@styled
+def merits(found: Mapping[str, Merit]) -> Figure:
+    """Max SIC and the SICs at fixed background efficiency of several methods, with their statistical errors."""
+    figure, axes = plt.subplots(figsize=(ONE[0], 1.5 + 0.55 * len(found)), layout="constrained")
+    quantities = {"max SIC": lambda merit: merit.max_sic}
+    quantities |= {rf"SIC at $\epsilon_B$ = {fpr:g}": lambda merit, fpr=fpr: merit.sic_at.get(fpr) for fpr in FIXED_FPR}
+    for number, (name, pick) in enumerate(quantities.items()):
+        known = {row: value for row, merit in enumerate(found.values()) if (value := pick(merit)) is not None}
+        if known:
+            rows = np.array(list(known)) + 0.18 * (number - 1)
+            values, errors = zip(*((value.value, value.error) for value in known.values()), strict=True)
+            axes.errorbar(values, rows, xerr=errors, fmt=MARKERS[number], color=COLOURS[number], lw=1.2, capsize=2, label=name)
+    axes.set_yticks(range(len(found)), list(found))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.set(xlabel=r"SIC = $\epsilon_S/\sqrt{\epsilon_B}$", ylabel="run", xlim=(0, None), ylim=(len(found) - 0.4, -0.6))
+    axes.legend(
+        loc="upper center", bbox_to_anchor=(0.5, -0.02 - 0.75 / (0.55 * len(found))), ncols=3, fontsize=9.5, columnspacing=1
+    )
     return figure

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import io
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -62,6 +63,7 @@ STYLE = {
     "svg.hashsalt": "cathode",  # the same figure is the same file
     "pdf.fonttype": 42,
 }
+PIXELS_PER_INCH = 144  # of figures in a page
 NO_DATE = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
 
 
@@ -83,6 +85,15 @@ def save(figure: Figure, path: Path) -> None:
     kind = path.suffix[1:]
     write_whole(path, lambda partial: figure.savefig(partial, format=kind, metadata=NO_DATE.get(kind)))
     plt.close(figure)
+
+
+@styled
+def as_bytes(figure: Figure, kind: str) -> bytes:
+    """The figure in a format, for a page; it is closed."""
+    file = io.BytesIO()
+    figure.savefig(file, format=kind, dpi=PIXELS_PER_INCH, metadata=NO_DATE.get(kind))
+    plt.close(figure)
+    return file.getvalue()
 
 
 def shade_signal_region(axes: Axes, low: float, high: float, *, named: bool = True) -> None:

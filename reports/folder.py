@@ -27,7 +27,7 @@ from events.view import UNKNOWN, Events
 from models.density import DENSITY_FILES
 from models.scalers import scaler_from_dict
 from search.results import CURVE_FILES, SEARCH_FILES
-from workflow.evaluation import scored_run
+from workflow.evaluation import is_labelled, scored_run
 from workflow.records import RECORD, Record, read_records
 
 ALL_FILES = (*DENSITY_FILES, *CLOSURE_FILES, *ARRAY_FILES, *SCORE_FILES, SCORES_FILE, *ANODE_FILES, *EVALUATION_FILES,
@@ -115,6 +115,11 @@ class RunFolder:
         return MODES.get(name) if name in MODES.names else None
 
     @property
+    def has_classifier(self) -> bool:
+        """Whether classifiers belong to such a run, be they trained or not."""
+        return self.mode is None or self.mode.has_classifier
+
+    @property
     def command(self) -> str:
         """The command of the stage that ended last."""
         ended = sorted((record.get("end", ""), record.get("command", "")) for record in self.records.values())
@@ -151,6 +156,11 @@ class RunFolder:
     def scored(self) -> ScoredRun | None:
         """The scores of a run in folds, or without labels."""
         return scored_run(self.folder, self.folder) if (self.folder / FILE).is_file() else None
+
+    @property
+    def is_labelled(self) -> bool:
+        """Whether anybody knows what the tested events are."""
+        return is_labelled(self.folder, self.scored)
 
     def compared(self) -> Compared:
         """The training data and what stands for their background; in folds those of the first.

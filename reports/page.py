@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import base64
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from matplotlib.figure import Figure
 
 from common.files import write_whole
-from plots.style import NO_DATE, styled
-
-PIXELS_PER_INCH = 144
+from plots.style import Figure, as_bytes
 
 
 @dataclass(frozen=True)
@@ -40,14 +35,11 @@ class Picture:
     height: int
 
     @classmethod
-    @styled
     def of(cls, figure: Figure, alt: str, caption: str = "", *, dense: bool = False) -> Picture:
         """A figure, which is closed: as a drawing, or as pixels where there are so many points that these take less room."""
         width, height = (round(96 * inches) for inches in figure.get_size_inches())
-        kind, file = "png" if dense else "svg", io.BytesIO()
-        figure.savefig(file, format=kind, dpi=PIXELS_PER_INCH, metadata=NO_DATE.get(kind))
-        plt.close(figure)
-        source = f"data:image/{'png' if dense else 'svg+xml'};base64,{base64.b64encode(file.getvalue()).decode()}"
+        content = as_bytes(figure, "png" if dense else "svg")
+        source = f"data:image/{'png' if dense else 'svg+xml'};base64,{base64.b64encode(content).decode()}"
         return cls(source, alt, caption, width, height)
 
 

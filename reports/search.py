@@ -24,7 +24,7 @@ def search_page(folder: Path) -> Page:
     Raises
     ------
     InputError
-        If the folder has no STAGE.json, or bump_hunt.json is damaged.
+        If the folder has no STAGE.json.
     """
     run = RunFolder.read(folder)
     places = [RunFolder.read(path.parent) for path in sorted(run.folder.glob("window_*/STAGE.json"))]
@@ -38,7 +38,11 @@ def search_page(folder: Path) -> Page:
     if SEARCH not in run.records:
         return Page(title, "Several searches, with different amounts of injected signal.", [seconds], run.command, warnings,
                     [_injected(run), *named, files(run)], now())  # fmt: skip
-    found = StoredSearch.read(run.folder / "bump_hunt.json")
+    try:
+        found = StoredSearch.read(run.folder / "bump_hunt.json")
+    except InputError as error:
+        missing = Section("Results", missing=f"The results are missing: {error}.")
+        return Page(title, "The results cannot be read.", [seconds], run.command, warnings, [missing, *named, files(run)], now())
     own = [_p_values(found), *(_window(each) for each in found.windows), _left_out(run), *named, _runs(places), files(run)]
     said = found.said[-1] if found.said else "Nothing was searched."
     return Page(title, f"{said[0].upper()}{said[1:]}.", [*_facts(found), seconds], run.command, warnings, own, now())

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from evaluation.curves import MIN_BACKGROUND
 
-RULE = f"taken where the relative statistical error of ε_B is at most 20 %: at least {MIN_BACKGROUND} background events of the test set pass"
+RULE = f"taken where the statistical error of ε_B is at most 20 %, that is where at least {MIN_BACKGROUND} background events pass"
 
 
 def measured(content: dict[str, float]) -> str:
     """A value and its error, as `evaluation.errors.Measured` prints them."""
     return f"{content['value']:.2f} ± {content['error']:.2f}"
+
+
+def area(content: dict[str, float], prefix: str = "") -> str:
+    """A two-sample AUC and its error."""
+    return f"{content[f'{prefix}two_sample_auc']:.4f} ± {content[f'{prefix}two_sample_auc_error']:.4f}"
 
 
 def duration(seconds: float) -> str:

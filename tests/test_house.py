@@ -18,7 +18,7 @@ FLOORS = {"common": 0, "models": 1, "events": 2, "background": 3, "evaluation": 
 STAGES = ("run_ANODE_evaluation", "run_ANODE_training", "run_classifier_data_creation", "run_classifier_training",
           "run_data_preparation", "run_data_preparation_LHCORD")  # fmt: skip
 CHAINS = ("run_all", "run_bump_hunt")
-PAGES = ("report",)  # which only look at results
+PAGES = ("report", "compare_runs")  # which only look at results
 FLOORS |= dict.fromkeys(PAGES, 8) | dict.fromkeys(STAGES, 8) | {script: 9 + number for number, script in enumerate(CHAINS)}
 SOURCES = [
     path
@@ -68,7 +68,7 @@ def test_every_flag_is_explained(script):
     options = importlib.import_module(script).Options
     text = make_parser("", options).format_help()
     for flag in flags(options).values():
-        assert (flag.name if flag.field.metadata["positional"] else f"--{flag.name}") in text
+        assert (flag.field.metadata["metavar"] if flag.field.metadata["positional"] else f"--{flag.name}") in text
         assert flag.field.metadata["help"]
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import csv
-import io
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -18,7 +16,7 @@ import numpy as np
 from background.arrays import fold_folders
 from common.contract import patterns
 from common.errors import InputError
-from common.files import load_array, load_json, save_json, write_whole
+from common.files import load_array, load_json, save_csv, save_json
 from common.options import StageOptions, option
 from common.seeds import make_rng
 from evaluation.folds import ScoredRun
@@ -255,7 +253,7 @@ class Hunt:
             "said": said,
         }
         save_json(folder / "bump_hunt.json", results)
-        _save_csv(folder / "bump_hunt.csv", COLUMNS, rows(searched))
+        save_csv(folder / "bump_hunt.csv", COLUMNS, rows(searched))
         return {"global": results["global"], "windows": len(searched), "left_out": results["left_out"]}
 
     def _overall(self, scored: Sequence[ScoredWindow], searched: Sequence[SearchedWindow], m: np.ndarray) -> GlobalResult | None:
@@ -300,14 +298,6 @@ def background_toys(scored: Sequence[ScoredWindow], searched: Sequence[SearchedW
     return PatternToys(selections, m, [each.n_passed(tuple(found.fits)) for each, found in zip(scored, searched, strict=True)])
 
 
-def _save_csv(path: Path, head: Sequence[str], lines: Any) -> None:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(head)
-    writer.writerows(lines)
-    write_whole(path, lambda partial: partial.write_text(text.getvalue(), encoding="utf-8"))
-
-
 def curve_stage(options: SearchOptions, save_dir: Path, folders: Mapping[float, Path], window: Window) -> Stage:
     """Significance against injected signal, in the window that is searched, or that of a scan next to where the signal is counted."""
 
@@ -336,7 +326,7 @@ def curve_stage(options: SearchOptions, save_dir: Path, folders: Mapping[float, 
                 )
         names = ("injected_s_over_b", "center", "efficiency", "observed", "expected", "z", "p0")
         save_json(folder / "injection.json", {"points": [dict(zip(names, values, strict=True)) for values in lines]})
-        _save_csv(folder / "injection.csv", names, lines)
+        save_csv(folder / "injection.csv", names, lines)
         save(figures.significance_against_injected(list(folders), found), folder / f"injection.{options.figures}")
         return {"points": len(lines)}
 
