@@ -34,7 +34,8 @@ def closure_pulls(closures: Sequence[Closure], labels: Sequence[str]) -> Figure:
             text = {"transform": axes.transAxes, "ha": "right", "va": "top", "fontsize": 10.5}
             axes.text(0.96, 0.95, rf"$\chi^2$/ndf = {chi2:.1f}", **text)
             axes.set_ylim(-1.1 * highest, 1.4 * highest)
-    panels[len(panels) // 2, 0].set_ylabel("(data − samples) / error (σ)", loc="center" if n % 2 else "top")
+    for row in panels:
+        row[0].set_ylabel("pull (σ)", loc="center")
     for axes, label in zip(panels[-1], labels, strict=True):
         axes.set_xlabel(label)
     return figure

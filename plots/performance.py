@@ -12,7 +12,7 @@ from matplotlib.ticker import NullLocator
 
 from evaluation.curves import MIN_BACKGROUND, Evaluation, evaluate_scores
 from evaluation.errors import FIXED_FPR, Merit
-from plots.style import BAND, COLOURS, LIMIT, MARKERS, ONE, SEQUENTIAL, TWO, styled
+from plots.style import BAND, COLOURS, LIMIT, MARKERS, ONE, SEQUENTIAL, TWO, move_long_legend, styled
 
 FAINT = {"alpha": 0.35, "lw": 0.6}
 Scan = tuple[Sequence[float], Sequence[Sequence[float]]]
@@ -39,6 +39,7 @@ def roc_curves(evaluations: Mapping[str, Evaluation], draw_runs: bool = False) -
     """The first half of `roc_and_sic`."""
     figure, axes = plt.subplots(figsize=ONE, layout="constrained")
     _draw_roc(axes, evaluations, draw_runs)
+    move_long_legend(axes)
     return figure
 
 
@@ -47,6 +48,7 @@ def sic_curves(evaluations: Mapping[str, Evaluation], draw_runs: bool = False) -
     """The second half of `roc_and_sic`."""
     figure, axes = plt.subplots(figsize=ONE, layout="constrained")
     _draw_sic(axes, evaluations, None, draw_runs)
+    move_long_legend(axes)
     return figure
 
 
@@ -204,8 +206,7 @@ def merits(found: Mapping[str, Merit]) -> Figure:
             axes.errorbar(values, rows, xerr=errors, fmt=MARKERS[number], color=COLOURS[number], lw=1.2, capsize=2, label=name)
     axes.set_yticks(range(len(found)), list(found))
     axes.yaxis.set_minor_locator(NullLocator())
-    axes.set(xlabel=r"SIC = $\epsilon_S/\sqrt{\epsilon_B}$", ylabel="run", xlim=(0, None), ylim=(len(found) - 0.4, -0.6))
-    axes.legend(
-        loc="upper center", bbox_to_anchor=(0.5, -0.02 - 0.75 / (0.55 * len(found))), ncols=3, fontsize=9.5, columnspacing=1
-    )
+    axes.set(xlabel=r"SIC = $\epsilon_S/\sqrt{\epsilon_B}$", xlim=(0, None), ylim=(len(found) - 0.4, -0.6))
+    axes.set_ylabel("run", loc="center")
+    figure.legend(loc="outside lower center", ncols=3, fontsize=10, columnspacing=1)
     return figure

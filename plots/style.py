@@ -63,6 +63,7 @@ STYLE = {
     "svg.hashsalt": "cathode",  # the same figure is the same file
     "pdf.fonttype": 42,
 }
+MOST_INSIDE, LONG_LABEL = 4, 36  # entries of a legend inside axes; letters of one that needs a line of its own
 PIXELS_PER_INCH = 144  # of figures in a page
 NO_DATE = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
 
@@ -99,6 +100,16 @@ def as_bytes(figure: Figure, kind: str) -> bytes:
 def shade_signal_region(axes: Axes, low: float, high: float, *, named: bool = True) -> None:
     """Shade the signal region, whose edges are given."""
     axes.axvspan(low, high, color=SIGNAL_REGION, **SHADE, zorder=0, label="signal region (SR)" if named else None)
+
+
+def move_long_legend(axes: Axes) -> None:
+    """Put a legend of many entries below the axes of a figure that has no others, so that it hides no curve."""
+    handles, labels = axes.get_legend_handles_labels()
+    if len(labels) > MOST_INSIDE:
+        axes.get_legend().remove()
+        columns = 1 if max(map(len, labels)) > LONG_LABEL else 2
+        axes.figure.legend(handles, labels, loc="outside lower center", ncols=columns, fontsize=10)
+        axes.figure.set_figheight(axes.figure.get_figheight() + 0.22 * -(-len(labels) // columns))
 
 
 def drawable(labels: Sequence[str]) -> list[str]:

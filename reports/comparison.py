@@ -18,7 +18,7 @@ from plots import performance as figures
 from plots.style import Figure, save
 from reports import words
 from reports.compared import Compared, find_test_sets, named_folders, read_compared
-from reports.page import Fact, Page, Picture, Section, Table
+from reports.page import Page, Picture, Section, Table
 from workflow.records import now
 
 logger = logging.getLogger(__name__)
@@ -149,8 +149,6 @@ def comparison_page(comparison: Comparison, name: str) -> Page:
     pictures = [Picture.of(figure, text, dense=True) for _, figure, text in comparison.figures()]
     best = max(comparison.rows(), key=lambda row: row["max_sic"])
     summary = f"The largest max SIC is that of {best['name']}: {best['max_sic']:.2f}."
-    n_folders = sum(len(each.tests) for each in comparison.compared)
-    facts = [Fact("Compared", str(len(comparison.compared)), words.plural(n_folders, "folder"))]
     text = f"Medians over runs and seeds, with bands that hold 68 % of them. Every max SIC is {words.RULE}."
     sections = [
         Section("Curves", [text], pictures),
@@ -158,7 +156,7 @@ def comparison_page(comparison: Comparison, name: str) -> Page:
         _differences(comparison),
         Section("Folders", tables=[_folders(comparison)]),
     ]
-    return Page(f"Comparison: {name}", summary, facts, "", _warnings(comparison), sections, now())
+    return Page(f"Comparison: {name}", summary, [], "", _warnings(comparison), sections, words.time(now()))
 
 
 def _numbers(comparison: Comparison) -> Table:

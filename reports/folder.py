@@ -32,6 +32,7 @@ from workflow.records import RECORD, Record, read_records
 
 ALL_FILES = (*DENSITY_FILES, *CLOSURE_FILES, *ARRAY_FILES, *SCORE_FILES, SCORES_FILE, *ANODE_FILES, *EVALUATION_FILES,
              *SEPARATED_FILES, *SEARCH_FILES, *CURVE_FILES)  # fmt: skip
+NUMBER = re.compile(r"(?<=_)[0-9]+(\.[0-9]+)?(?=[_./])")  # in names of files that are many of one kind
 DENSITY_STAGE, CLOSURE_STAGE = "density_estimator ", "closure_test "
 
 
@@ -196,7 +197,7 @@ class RunFolder:
         kinds: dict[tuple[str, str], list[int]] = {}
         for stage, record in self.records.items():
             for name, kept in record["outputs"].items():
-                kinds.setdefault((stage, re.sub(r"[0-9]+(?=[/.]|_)|(?<=_)[0-9]+", "N", name)), []).append(int(kept["size"]))
+                kinds.setdefault((stage, NUMBER.sub("N", name)), []).append(int(kept["size"]))
         return [Kind(name, len(sizes), sum(sizes), stage, _content(name)) for (stage, name), sizes in kinds.items()]
 
 

@@ -12,6 +12,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from common.files import write_whole
 from plots.style import Figure, as_bytes
 
+PIXELS = 76  # of a screen, for an inch of a figure: its text is then as large as that of the page
+
 
 @dataclass(frozen=True)
 class Picture:
@@ -25,7 +27,7 @@ class Picture:
         What it shows, for those who do not see it.
     caption : str
     width, height : int
-        In pixels as they are drawn.
+        On a screen that is wide enough, in pixels.
     """
 
     source: str = field(repr=False)
@@ -37,7 +39,7 @@ class Picture:
     @classmethod
     def of(cls, figure: Figure, alt: str, caption: str = "", *, dense: bool = False) -> Picture:
         """A figure, which is closed: as a drawing, or as pixels where there are so many points that these take less room."""
-        width, height = (round(96 * inches) for inches in figure.get_size_inches())
+        width, height = (round(PIXELS * inches) for inches in figure.get_size_inches())
         content = as_bytes(figure, "png" if dense else "svg")
         source = f"data:image/{'png' if dense else 'svg+xml'};base64,{base64.b64encode(content).decode()}"
         return cls(source, alt, caption, width, height)

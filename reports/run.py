@@ -29,7 +29,9 @@ def run_page(folder: Path) -> Page:
     run = RunFolder.read(folder)
     sections = [section for title, make in SECTIONS.items() if (section := _made(title, make, run)) is not None]
     name = run.mode.name if run.mode is not None else "unknown mode"
-    return Page(f"{name}: {run.folder.resolve().name}", summary(run), facts(run), run.command, run.warnings, sections, now())
+    return Page(
+        f"{name}: {run.folder.resolve().name}", summary(run), facts(run), run.command, run.warnings, sections, words.time(now())
+    )
 
 
 def _made(title: str, make: Callable[[RunFolder], Section | None], run: RunFolder) -> Section | None:
@@ -49,7 +51,14 @@ def stages(run: RunFolder) -> Section:
         took = "" if seconds is None else words.duration(seconds)
         seed = options.get("seed")
         rows.append(
-            (name, str(record.get("start", "")), took, "" if seed is None else str(seed), str(record.get("threads", "")), resumed)
+            (
+                name,
+                words.time(str(record.get("start", ""))),
+                took,
+                "" if seed is None else str(seed),
+                str(record.get("threads", "")),
+                resumed,
+            )
         )
         environment = ", ".join(f"{key} {value}" for key, value in record.get("environment", {}).items() if value is not None)
         versions.setdefault(environment, []).append(name)

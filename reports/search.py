@@ -37,15 +37,23 @@ def search_page(folder: Path) -> Page:
     seconds = Fact("Wall time", words.duration(sum(each.seconds for each in (run, *places))), "all stages of all windows")
     if SEARCH not in run.records:
         return Page(title, "Several searches, with different amounts of injected signal.", [seconds], run.command, warnings,
-                    [_injected(run), *named, files(run)], now())  # fmt: skip
+                    [_injected(run), *named, files(run)], words.time(now()))  # fmt: skip
     try:
         found = StoredSearch.read(run.folder / "bump_hunt.json")
     except InputError as error:
         missing = Section("Results", missing=f"The results are missing: {error}.")
-        return Page(title, "The results cannot be read.", [seconds], run.command, warnings, [missing, *named, files(run)], now())
+        return Page(
+            title,
+            "The results cannot be read.",
+            [seconds],
+            run.command,
+            warnings,
+            [missing, *named, files(run)],
+            words.time(now()),
+        )
     own = [_p_values(found), *(_window(each) for each in found.windows), _left_out(run), *named, _runs(places), files(run)]
     said = found.said[-1] if found.said else "Nothing was searched."
-    return Page(title, f"{said[0].upper()}{said[1:]}.", [*_facts(found), seconds], run.command, warnings, own, now())
+    return Page(title, f"{said[0].upper()}{said[1:]}.", [*_facts(found), seconds], run.command, warnings, own, words.time(now()))
 
 
 def _facts(found: StoredSearch) -> list[Fact]:

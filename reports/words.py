@@ -17,6 +17,17 @@ def area(content: dict[str, float], prefix: str = "") -> str:
     return f"{content[f'{prefix}two_sample_auc']:.4f} ± {content[f'{prefix}two_sample_auc_error']:.4f}"
 
 
+def time(text: str) -> str:
+    """A time of STAGE.json, which is in UTC.
+
+    Examples
+    --------
+    >>> time("2026-11-26T18:18:44+00:00")
+    '2026-11-26 18:18:44'
+    """
+    return text.replace("T", " ").removesuffix("+00:00")
+
+
 def duration(seconds: float) -> str:
     """A time that people read.
 
