@@ -124,7 +124,8 @@ class RunFolder:
     def command(self) -> str:
         """The command of the stage that ended last."""
         ended = sorted((record.get("end", ""), record.get("command", "")) for record in self.records.values())
-        return ended[-1][1] if ended else ""
+        command = ended[-1][1] if ended else ""
+        return f"python {command}" if command.split(" ")[0].endswith(".py") else command
 
     @property
     def warnings(self) -> list[str]:

@@ -56,9 +56,7 @@ def facts(run: RunFolder) -> list[Fact]:
 
 def _merit_facts(results: dict[str, Any], of_what: str) -> list[Fact]:
     merit, n = results["merit"], results["test_background"]
-    where = (
-        f"at ε_S = {results['tpr']:.3f}, ε_B = {results['fpr']:.2e}; {of_what}; {words.RULE}; the error is that of the test set"
-    )
+    where = f"ε_S = {results['tpr']:.3f}, ε_B = {results['fpr']:.2e}, whose statistical error is at most 20 %; {of_what}"
     found = [Fact("Max SIC", words.measured(merit["max_sic"]), where)]
     for fpr in ("0.01", "0.001"):
         name, passing = f"SIC at ε_B = {fpr}", round(float(fpr) * n)

@@ -50,16 +50,8 @@ def stages(run: RunFolder) -> Section:
         resumed = words.plural(len(record["resumed"]), "time") if record.get("resumed") else "no"
         took = "" if seconds is None else words.duration(seconds)
         seed = options.get("seed")
-        rows.append(
-            (
-                name,
-                words.time(str(record.get("start", ""))),
-                took,
-                "" if seed is None else str(seed),
-                str(record.get("threads", "")),
-                resumed,
-            )
-        )
+        begun, seed = words.time(str(record.get("start", ""))), "" if seed is None else str(seed)
+        rows.append((name, begun, took, seed, str(record.get("threads", "")), resumed))
         environment = ", ".join(f"{key} {value}" for key, value in record.get("environment", {}).items() if value is not None)
         versions.setdefault(environment, []).append(name)
     text = [f"With {each}." if len(versions) == 1 else f"{', '.join(names)} with {each}." for each, names in versions.items()]

@@ -12,7 +12,7 @@ from reports import words
 from reports.folder import RunFolder
 from reports.page import Fact, Link, Page, Picture, Section, Table
 from reports.run import files, stages
-from search.results import StoredSearch, StoredWindow
+from search.results import BOUND_OF_NONE, StoredSearch, StoredWindow
 from workflow.records import now
 
 SEARCH, CURVE = "bump_hunt", "injection_curve"
@@ -41,17 +41,10 @@ def search_page(folder: Path) -> Page:
     try:
         found = StoredSearch.read(run.folder / "bump_hunt.json")
     except InputError as error:
-        missing = Section("Results", missing=f"The results are missing: {error}.")
-        return Page(
-            title,
-            "The results cannot be read.",
-            [seconds],
-            run.command,
-            warnings,
-            [missing, *named, files(run)],
-            words.time(now()),
-        )
-    own = [_p_values(found), *(_window(each) for each in found.windows), _left_out(run), *named, _runs(places), files(run)]
+        broken = [Section("Results", missing=f"They are missing: {error}."), *named, files(run)]
+        return Page(title, "The results cannot be read.", [seconds], run.command, warnings, broken, words.time(now()))
+    windows = [_window(each) for each in found.windows]
+    own = [*filter(None, [_p_values(found)]), *windows, _left_out(run), *named, _runs(places), files(run)]
     said = found.said[-1] if found.said else "Nothing was searched."
     return Page(title, f"{said[0].upper()}{said[1:]}.", [*_facts(found), seconds], run.command, warnings, own, words.time(now()))
 
@@ -67,18 +60,21 @@ def _facts(found: StoredSearch) -> list[Fact]:
     local = Fact("Largest local significance", f"{overall['z']:.2f} σ", f"p0 = {overall['p0']:.2g} {where}")
     if overall["p"] is None:
         return [local, Fact("Global p-value", "none", "no toys were thrown"), searched]
-    toys = f"{overall['n_above']} of {overall['n_toys']} background toys have as much"
-    value = f"{'below ' if overall['p_is_bound'] else ''}{overall['p']:.2g}"
-    return [local, Fact("Global p-value", value, f"{toys} in any of {overall['n_selections']} fits"), searched]
+    toys = f"{overall['n_above']} of {overall['n_toys']} background toys have as much in any of {overall['n_selections']} fits"
+    bound = f"below {BOUND_OF_NONE / overall['n_toys']:.2g}" if overall["p_is_bound"] else f"{overall['p']:.2g}"
+    return [local, Fact("Global p-value", bound, f"{'at 95 % CL: ' if overall['p_is_bound'] else ''}{toys}"), searched]
 
 
-def _p_values(found: StoredSearch) -> Section:
-    """All windows together."""
+def _p_values(found: StoredSearch) -> Section | None:
+    """All windows together; None where there is only one."""
     places = [(each.window, each.measured) for each in found.windows]
+    if len(places) == 1:
+        return None
     if not any(measured.p0 is not None for _, several in places for measured in several):
-        return Section("Local p-values", found.said, missing="No window has a p-value: the search is blind, or has no fit.")
+        return Section("Local p-values", missing="No window has a p-value: the search is blind, or has no fit.")
     alt = f"Local p-value against the center of the window, for {words.plural(len(places), 'window')}."
-    return Section("Local p-values", found.said, [Picture.of(figures.p0_against_center(places), alt)])
+    text = "A signal in one window lies in the sidebands of its neighbours, whose expectations it may raise."
+    return Section("Local p-values", [text], [Picture.of(figures.p0_against_center(places), alt)])
 
 
 def _window(found: StoredWindow) -> Section:

@@ -58,13 +58,13 @@ def closure(run: RunFolder) -> Section | None:
         if all("pulls" in region for region in content["regions"]):  # not in folders of earlier versions
             columns = _columns_of(run, place, len(content["regions"][0]["chi2_per_ndf"]))
             tests = [Closure.of(region, columns.resonant) for region in content["regions"]]
-            alt = f"Pulls between data and samples of {name} in every feature of {words.plural(len(tests), 'pseudo signal region')}."
-            caption = "Pulls in bins of equal numbers of data; the band is one standard deviation."
-            pictures.append(Picture.of(closure_pulls(tests, columns.axes[1:]), alt, caption))
+            alt = "Pulls between data and samples of {} in every feature of the pseudo signal region {}."
+            pictures += [Picture.of(closure_pulls([test], columns.axes[1:]), alt.format(name, test.window)) for test in tests]
     if not rows:
         return None
     text = "Further trainings leave a window out of the sideband; samples there are compared with the data. "
-    text += "A two-sample AUC of 0.5 is perfect."
+    text += "A two-sample AUC of 0.5 is perfect. "
+    text += "Pulls are in bins of equal numbers of data; the bands are one standard deviation."
     head = ("window", "events", "two-sample AUC", "χ²/ndf of the features")
     return Section("Closure test", [text], pictures, [Table("Pseudo signal regions", head, rows)])
 
