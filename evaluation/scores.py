@@ -24,7 +24,7 @@ EVALUATION_FILES = (
     figure_file("sculpting", "mass spectra of the background before and after cuts on the score"),
     figure_file("selected", "with scores.npy: mass spectra of all data, and of those selected at background efficiencies"),
     OutputFile("sculpting.json", "the verdict; χ²/ndf, p-value, change and Jensen-Shannon divergence (nats) of these cuts"),
-    OutputFile("report.html", "all of this in one page, see docs/report.md"),
+    OutputFile("report.html", "everything on one page"),
 )
 SCORE_FILES = (
     OutputFile(

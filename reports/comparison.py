@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from common.contract import OutputFile, figure_file
 from common.files import save_csv, writable_folder
 from common.progress import progress
 from evaluation.curves import Evaluation
@@ -26,6 +27,15 @@ logger = logging.getLogger(__name__)
 PAGE, RUNS_CSV, DIFFERENCES_CSV = "comparison.html", "runs.csv", "differences.csv"
 SIC_AT = {f"sic_at_{fpr:g}": f"SIC at ε_B = {fpr:g}" for fpr in FIXED_FPR}  # columns of runs.csv, and what the page calls them
 MOST_PAIRED = 8  # methods of which all pairs are compared
+COMPARISON_FILES = (
+    OutputFile(PAGE, "everything on one page"),
+    OutputFile(RUNS_CSV, "a line for every name: test set, runs, S/B, max SIC with error and 68 % band, SIC at fixed ε_B, AUC"),
+    OutputFile(DIFFERENCES_CSV, "differences between runs with the same test events, with paired errors"),
+    figure_file("roc", "ROC: medians and 68 % bands over the runs"),
+    figure_file("sic", "SIC, likewise"),
+    figure_file("merits", "max SIC, and SIC at fixed ε_B, with errors"),
+    figure_file("max_sic_against_s_over_b", "max SIC against S/B, where there are several S/B"),
+)
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ SEARCH_FILES = (
     OutputFile("bump_hunt.csv", "the same numbers, one line for every window and efficiency"),
     figure_file("spectrum_CENTER_EFFICIENCY", "mass spectrum with fit, pulls and the count in the window", "spectrum_*"),
     figure_file("p0", "local p-values against the center of the window"),
-    OutputFile("report.html", "all of this in one page"),
+    OutputFile("report.html", "everything on one page"),
 )
 CURVE_FILES = (
     OutputFile(
