@@ -17,11 +17,11 @@ from typing import get_type_hints
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+import compare_runs  # noqa: E402
+import report  # noqa: E402
 import run_all  # noqa: E402
 import run_ANODE_evaluation as anode_evaluation  # noqa: E402
 import run_ANODE_training as density  # noqa: E402
-import compare_runs  # noqa: E402
-import report  # noqa: E402
 import run_bump_hunt  # noqa: E402
 import run_classifier_data_creation as creation  # noqa: E402
 import run_classifier_training as training  # noqa: E402

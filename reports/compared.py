@@ -13,7 +13,7 @@ import numpy as np
 from common.errors import InputError
 from common.files import load_array
 from evaluation.curves import Evaluation, evaluate_scores
-from evaluation.test_events import TestEvents, event_ids
+from evaluation.event_sets import EventSet, event_ids
 from reports.folder import RunFolder
 from workflow.evaluation import load_test_scores
 
@@ -46,11 +46,11 @@ class Tested:
         return cls(run, scores, labels, np.concatenate([load_array(folder / f"{name}.npy", mapped=True)[:, 0] for name in names]))
 
     @property
-    def events(self) -> TestEvents:
+    def events(self) -> EventSet:
         """The test events."""
-        return TestEvents.of(self.m, self.labels)
+        return EventSet.of(self.m, self.labels)
 
-    def on(self, events: TestEvents) -> np.ndarray:
+    def on(self, events: EventSet) -> np.ndarray:
         """The scores of all events of a test set."""
         return events.spread(event_ids(self.m, self.labels[: len(self.m)]), self.scores)
 
@@ -163,9 +163,9 @@ def read_compared(named: Iterator[tuple[str, str, Path]]) -> tuple[list[Compared
     return [Compared(name, members[0][0], tuple(tested for _, tested in members)) for name, members in groups.items()], left_out
 
 
-def find_test_sets(compared: Sequence[Compared]) -> tuple[list[TestEvents], list[int | None]]:
+def find_test_sets(compared: Sequence[Compared]) -> tuple[list[EventSet], list[int | None]]:
     """The different test sets, and which one each has; None where folders of one name have several."""
-    known: list[TestEvents] = []
+    known: list[EventSet] = []
     found: list[int | None] = []
     for each in compared:
         mine = set()

@@ -67,6 +67,18 @@ def run() -> Callable[..., None]:
 
 
 @pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let reports make their figures, but not draw them, which takes seconds."""
+    import matplotlib.pyplot as plt
+
+    def nothing(figure: object, kind: str) -> bytes:
+        plt.close(figure)
+        return kind.encode()
+
+    monkeypatch.setattr("reports.page.as_bytes", nothing)
+
+
+@pytest.fixture
 def fails(run: Callable[..., None], capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
     """Run a script that must end with exit code 2 and one line; returns the line."""
 

@@ -12,7 +12,7 @@ MOST_ALIKE = 16  # events of one mass and label that are told apart
 
 
 @dataclass(frozen=True)
-class TestEvents:
+class EventSet:
     """The test events of a run, of which those that were cut are only counted.
 
     Attributes
@@ -28,27 +28,27 @@ class TestEvents:
     n_background: int
 
     @classmethod
-    def of(cls, m: np.ndarray, labels: np.ndarray) -> TestEvents:
+    def of(cls, m: np.ndarray, labels: np.ndarray) -> EventSet:
         """Those of masses m [n] and labels [k]; the last k - n were cut, and nobody knows their masses."""
         return cls(np.sort(event_ids(m, labels[: len(m)])), int((labels == 1).sum()), int((labels == 0).sum()))
 
-    def joined(self, other: TestEvents) -> TestEvents | None:
+    def joined(self, other: EventSet) -> EventSet | None:
         """All events of two runs that were tested on the same; None if they were not: then there would be more than either had.
 
         Examples
         --------
         One event was cut in the first run, another in the second one:
 
-        >>> first = TestEvents.of(np.array([3.4, 3.5]), np.array([1, 0, 0]))
-        >>> second = TestEvents.of(np.array([3.6, 3.4]), np.array([0, 1, 0]))
-        >>> len(first.joined(second).ids), first.joined(TestEvents.of(np.array([3.6, 3.7]), np.array([0, 1, 0])))
+        >>> first = EventSet.of(np.array([3.4, 3.5]), np.array([1, 0, 0]))
+        >>> second = EventSet.of(np.array([3.6, 3.4]), np.array([0, 1, 0]))
+        >>> len(first.joined(second).ids), first.joined(EventSet.of(np.array([3.6, 3.7]), np.array([0, 1, 0])))
         (3, None)
         """
         ids, numbers = np.union1d(self.ids, other.ids), (self.n_signal, self.n_background)
         signal = int((ids >= FIRST_SIGNAL).sum())
         if numbers != (other.n_signal, other.n_background) or signal > self.n_signal or len(ids) - signal > self.n_background:
             return None
-        return TestEvents(ids, *numbers)
+        return EventSet(ids, *numbers)
 
     @property
     def labels(self) -> np.ndarray:
