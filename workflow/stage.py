@@ -19,7 +19,6 @@ from typing import Any, TypeVar
 from common.environment import environment
 from common.errors import InputError, MachineError
 from common.files import load_json, save_json
-from common.logfile import logged
 from common.options import StageOptions
 from common.processes import usable_cores
 from common.remarks import collected_warnings
@@ -144,8 +143,7 @@ def run_stage(stage: Stage, *, resume: bool) -> None:
             logger.info("%s: up to date", stage.name)
             shutil.rmtree(stage.unfinished, ignore_errors=True)
         else:
-            with logged(stage.folder):
-                perform(stage, resume=resume)
+            perform(stage, resume=resume)
 
 
 def perform(stage: Stage, *, resume: bool) -> None:

@@ -12,7 +12,8 @@ import pytest
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-         "--disable-component-update", "--disable-sync", "--disable-features=NetworkTimeServiceQuerying", "--enable-logging=stderr", "--virtual-time-budget=5000")  # fmt: skip
+         "--disable-component-update", "--disable-sync", "--disable-features=NetworkTimeServiceQuerying",
+         "--enable-logging=stderr", "--virtual-time-budget=5000")  # fmt: skip
 AROUND = """<!DOCTYPE html><title>probe</title><iframe width="{width}" height="900" style="border:0" srcdoc="{page}"></iframe><script>
 addEventListener("load", () => {{
   const view = frames[0], page = view.document, images = [...page.images], root = page.documentElement;
