@@ -70,7 +70,7 @@ def stage(options: Options) -> Stage:
         trained.save(folder, name)
         curves = {"training": trained.train_losses, "validation": trained.val_losses}
         figure = figures.loss_curves(curves, r"$-\log p(x|m)$ per event (nats)", first_epoch=-1)
-        save(figure, folder / f"{name}_losses.png")
+        save(figure, folder / f"{name}_losses.{options.figures}")
         return _results(name, trained)
 
     return Stage(
@@ -130,8 +130,8 @@ def closure_stage(options: Options) -> Stage:
         logger.info("%s: closure, mean two-sample AUC %.4f ± %.4f (%d regions)", name, auc, error, len(tests))
         results: dict[str, Any] = {"mean_two_sample_auc": auc, "mean_two_sample_auc_error": error}
         results["regions"] = [found.summary(columns.names) for found in tests]
-        save_json(folder / f"{name}_closure.json", results)
-        save(closure_pulls(tests, columns.axes[1:]), folder / f"{name}_closure.png")
+        save_json(folder / f"{name}_closure.json", results | {"regions": [found.content(columns.names) for found in tests]})
+        save(closure_pulls(tests, columns.axes[1:]), folder / f"{name}_closure.{options.figures}")
         return results
 
     return Stage(

@@ -17,8 +17,8 @@ What to compare it with; --cf_model hgb may be added to all but ANODE, and is be
     python run_all.py --data_dir separated_data/ --mode supervised --cf_separate_val_set --no_extra_signal --cf_no_logit \\
         --cf_oversampling --cf_save_model --cf_extra_bkg
 
-Everything is written into one folder; the last lines say the max SIC and where the figure is. STAGE.json there says what was read and
-written: a stage whose flags, inputs and outputs are those of its record is not done again.
+Everything is written into one folder; the last lines say the max SIC of every run, and where report.html is. STAGE.json there says what
+was read and written: a stage whose flags, inputs and outputs are those of its record is not done again.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ import run_ANODE_evaluation as anode_evaluation
 import run_ANODE_training as density
 import run_classifier_data_creation as creation
 import run_classifier_training as training
-from common.options import ResumableOptions, chained, not_negative, option
+from common.options import ReportOptions, ResumableOptions, chained, not_negative, option
 from common.script import run_script
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(ResumableOptions):
+class Options(ResumableOptions, ReportOptions):
     """Options of a whole run: those of its stages, and which of them are done."""
 
     density: density.Options = chained("DE_")
@@ -71,6 +71,8 @@ class Options(ResumableOptions):
 
 def main(options: Options) -> None:
     """Check what can be checked at once, then do those stages of the mode that are not up to date, and evaluate."""
+    from common.logfile import logged
+    from reports.write import write_report
     from workflow.checks import check_results_are_of
     from workflow.evaluation import evaluation_stage
     from workflow.plan import describe, do_steps
@@ -89,12 +91,15 @@ def main(options: Options) -> None:
     with locked(save_dir):
         recover(save_dir)
         check(options)
-        of_events = [("separation", text) for text in warnings_of(options.arrays.data_dir, "separation")]
-        do_steps(steps, force=options.force, resume=options.resume)
-        of_steps = [(step.stage.name, text) for step in steps for text in warnings_of(step.stage.folder, step.stage.name)]
-        for name, text in (*of_events, *of_steps):
-            logger.warning("once more, from %s: %s", name, text)
-        perform(evaluation_stage(save_dir, options.arrays.mode), resume=False)
+        with logged(save_dir):
+            of_events = [("separation", text) for text in warnings_of(options.arrays.data_dir, "separation")]
+            do_steps(steps, force=options.force, resume=options.resume)
+            of_steps = [(step.stage.name, text) for step in steps for text in warnings_of(step.stage.folder, step.stage.name)]
+            for name, text in (*of_events, *of_steps):
+                logger.warning("once more, from %s: %s", name, text)
+            perform(evaluation_stage(save_dir, options.arrays.mode, options.figures), resume=False)
+            if not options.no_report:
+                write_report(save_dir)
 
 
 def in_folder(options: Options, save_dir: Path) -> Options:

@@ -17,7 +17,7 @@ What would be found of a known signal:
 
 For every window the sideband is separated anew from data.npy, the mode is run in folds, events are selected by their background
 efficiency, and the background in the window is what a fit of the sideband's spectrum says. Every window has a folder of its own; what is
-up to date there is not done again. bump_hunt.json and .csv hold the results.
+up to date there is not done again. bump_hunt.json and .csv hold the results, report.html shows them.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ import run_classifier_training as training
 from background.options import USUAL_FOLDS
 from background.registry import MODES
 from common.errors import InputError
-from common.options import chained, option
+from common.options import ReportOptions, chained, option
 from common.script import run_script
 from search.options import SearchOptions
 
@@ -47,7 +47,7 @@ SEARCHED = ("CATHODE", "LaCATHODE", "CWoLa")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(SearchOptions):
+class Options(SearchOptions, ReportOptions):
     """Options of a search, and of the stages that score the events of every window."""
 
     density: density.Options = chained("DE_")
@@ -81,8 +81,10 @@ class Options(SearchOptions):
 
 def main(options: Options) -> None:
     """Check what can be checked at once, then search: once, or for every amount of injected signal."""
+    from common.logfile import logged
+    from reports.write import write_report
     from workflow.plan import Step, do_steps
-    from workflow.records import locked
+    from workflow.records import RECORD, locked
     from workflow.search import curve_stage
     from workflow.stage import recorded_seed, seeded
 
@@ -93,13 +95,16 @@ def main(options: Options) -> None:
     if options.dry_run:
         sys.stdout.write("".join(hunt.describe(force=options.force) for hunt in hunts))
         return
-    with locked(save_dir):
+    with locked(save_dir), logged(save_dir):
         for hunt in hunts:
             hunt.do(force=options.force)
         if len(hunts) > 1 and not options.blind:
             folders = {hunt.s_over_b: hunt.folder for hunt in hunts}
             step = Step(curve_stage(options, save_dir, folders, hunts[0].window))
             do_steps([step], force=options.force, resume=False)
+        for folder in () if options.no_report else dict.fromkeys((*(hunt.folder for hunt in hunts), save_dir)):
+            if (folder / RECORD).is_file():
+                write_report(folder)
 
 
 def searches(options: Options, save_dir: Path) -> list[Hunt]:

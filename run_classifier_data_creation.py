@@ -66,7 +66,8 @@ def stage(options: Options) -> Stage:
                 text = "%d of the test events are among those to be learned from: efficiencies will be too good"
                 logger.warning(text, n_known)
             data, background = train[train.is_data].m_and_x, train[~train.is_data].m_and_x
-            save(data_against_samples(data, background, arrays.columns.axes, mode.class_names), place / "data_vs_samples.png")
+            figure = data_against_samples(data, background, arrays.columns.axes, mode.class_names)
+            save(figure, place / f"data_vs_samples.{options.figures}")
             arrays = arrays.preprocessed(
                 use_logit=mode.use_logit(options),
                 fiducial_cut=options.fiducial_cut,

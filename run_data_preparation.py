@@ -174,7 +174,7 @@ def stage(options: Options) -> Stage:
             "rows_selected": found.n_selected,
             "columns": [asdict(each) for each in described if each],
         }
-        return results | write_separated(separated, columns, window, folder)
+        return results | write_separated(separated, columns, window, folder, options.figures)
 
     return Stage("separation", options.outdir, options, inputs, patterns(SEPARATED_FILES), work)
 

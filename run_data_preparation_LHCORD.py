@@ -118,7 +118,7 @@ def stage(options: Options) -> Stage:
             options.features_file, extra_file, s_over_b=options.S_over_B, window=window, seed=options.seed, features=features,
             n_noise=options.noise_features,
         )  # fmt: skip
-        return write_separated(separated, columns, window, folder)
+        return write_separated(separated, columns, window, folder, options.figures)
 
     return Stage("separation", options.outdir, options, inputs, patterns(SEPARATED_FILES), work)
 

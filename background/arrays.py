@@ -15,14 +15,14 @@ from typing import Any
 import numpy as np
 
 from background.options import ArraysOptions
-from common.contract import OutputFile, patterns
+from common.contract import OutputFile, figure_file, patterns
 from common.errors import InputError
-from common.files import load_array, save_arrays
+from common.files import load_array, save_arrays, save_json
 from events.columns import Columns
 from events.quality import feature_range, n_shared
 from events.regions import EventSource
 from events.view import DATA, SAMPLE, SAMPLE_LABEL, Events, drop_nan_rows
-from models.scalers import LogitScaler, fit_scaler
+from models.scalers import ExtPipeline, LogitScaler, fit_scaler, scaler_to_dict
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +31,7 @@ OUTSIDE = "outside_the_range"  # what STAGE.json calls test events that are cut:
 SETS = ("train", "validation", "test", "extrasig", "sideband", "held_out")
 OPTIONAL = ("extrasig", "sideband", "held_out")
 UNCUT = ("test", "held_out")  # in folds: NaN stands for features outside the range
+SCALER_FILE = "X_preprocessing.json"
 ARRAY_FILES = (
     OutputFile(
         "X_train.npy, X_validation.npy",
@@ -53,9 +54,10 @@ ARRAY_FILES = (
         "with folds: a record (row in the input, m, fold) for every event of data.npy; those of fold F are in its X_test.npy",
         "[n]",
     ),
+    OutputFile(SCALER_FILE, "how the features were preprocessed: from it, figures have them in their own units"),
     OutputFile("y_train.npy and so on", "the column data (1) or sample (0) of every X", "[n]", "y_*.npy"),
     OutputFile("columns.json", "name, axis label, unit and formula of m_JJ and the features; copied from stage 1, or latent"),
-    OutputFile("data_vs_samples.png", "training data against background, in m_JJ and every feature"),
+    figure_file("data_vs_samples", "training data against background, in m_JJ and every feature"),
 )
 
 
@@ -111,6 +113,8 @@ class ClassifierArrays:
     ----------
     all_tested : mapping
         Of "test" and "extrasig": how many signal and background events there were before any cut.
+    scaler : ExtPipeline or None
+        What has preprocessed the features.
     """
 
     train: Events
@@ -121,6 +125,7 @@ class ClassifierArrays:
     columns: Columns
     held_out: Events | None = None
     all_tested: Mapping[str, Counts] = field(default_factory=dict)
+    scaler: ExtPipeline | None = None
 
     @classmethod
     def read(cls, folder: Path, *, extra_signal: bool) -> ClassifierArrays:
@@ -166,7 +171,7 @@ class ClassifierArrays:
         return sum(n_shared(events.m_and_x, learned) for events in (self.test, self.extrasig) if events is not None)
 
     def write(self, folder: Path) -> dict[str, dict[str, Any]]:
-        """Write X_NAME.npy, y_NAME.npy (the column data or sample) and columns.json; returns the numbers of events."""
+        """Write X_NAME.npy, y_NAME.npy (the column data or sample), columns.json and the preprocessing; returns the numbers of events."""
         counts = {}
         for name, events in self.sets():
             save_arrays(folder, {f"X_{name}": events.array, f"y_{name}": events.array[:, -2]})
@@ -176,6 +181,8 @@ class ClassifierArrays:
             if name in self.all_tested:
                 counts[f"X_{name}"][OUTSIDE] = self.all_tested[name].without(Counts.of(events)).as_dict()
         self.columns.save(folder)
+        if self.scaler is not None:
+            save_json(Path(folder) / SCALER_FILE, scaler_to_dict(self.scaler))
         return counts
 
     def inputs(self, events: Events, *, use_mjj: bool) -> np.ndarray:
@@ -238,7 +245,7 @@ class ClassifierArrays:
                 kept[name].array[keep] = scaled.array
             elif keep.any():
                 kept[name] = scaled
-        return replace(self, **kept)
+        return replace(self, **kept, scaler=scaler)
 
 
 def share_out(

@@ -6,12 +6,13 @@ it has before anything is allocated.
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import math
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -125,6 +126,15 @@ def save_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write a JSON file, whole or not at all."""
     text = json.dumps(content, indent=1, allow_nan=False)
     write_whole(path, lambda partial: partial.write_text(text + "\n", encoding="utf-8"))
+
+
+def save_csv(path: Path, head: Sequence[str], lines: Iterable[Sequence[Any]]) -> None:
+    """Write a CSV file, whole or not at all."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(head)
+    writer.writerows(lines)
+    write_whole(path, lambda partial: partial.write_text(text.getvalue(), encoding="utf-8"))
 
 
 def load_json(path: Path) -> dict[str, Any]:

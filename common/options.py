@@ -25,6 +25,7 @@ from common.errors import InputError
 
 BAD_INPUT = 2  # exit code for what the user gave and cannot be used
 WITH_PREFIX = "with the prefix"
+FIGURE_FORMATS = ("png", "pdf", "svg")
 
 Check = Callable[[Any], str | None]
 SomeOptions = TypeVar("SomeOptions", bound="Options")
@@ -61,7 +62,7 @@ def option(
     switches : bool
         Whether every choice is also a flag of its own, where the script is not chained.
     positional : bool
-        Whether it is given by its place instead of by a flag.
+        Whether it is given without a flag.
     """
     metadata = {"help": help, "unit": unit, "check": check, "choices": tuple(choices), "metavar": metavar}
     metadata |= {"default": default_text, "chained_as": chained_as, "recorded": recorded, "switches": switches}
@@ -108,6 +109,8 @@ class Options:
 
     def flag(self, name: str) -> str:
         """The flag behind a field, as the user typed it."""
+        if any(f.name == name and f.metadata.get("positional") for f in fields(self)):
+            return name.upper()
         return f"--{self.spelling.get(name, name)}"
 
     def recorded(self, without: Collection[str] = ()) -> dict[str, Any]:
@@ -134,8 +137,22 @@ class Options:
 
 
 @dataclass(frozen=True, kw_only=True)
-class StageOptions(Options):
+class ScriptOptions(Options):
     """What every script has."""
+
+    verbose: bool = option(False, "log more, every epoch's losses among it", chained_as="verbose", recorded=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportOptions(ScriptOptions):
+    """What every script has that ends with a report."""
+
+    no_report: bool = option(False, "write no report.html", chained_as=None, recorded=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageOptions(ScriptOptions):
+    """What every script has that computes."""
 
     DRAWN: ClassVar[str] = "the one that the folder was begun with, else one is drawn"
 
@@ -157,7 +174,7 @@ class StageOptions(Options):
         chained_as="threads",
         recorded=False,
     )
-    verbose: bool = option(False, "log more, every epoch's losses among it", chained_as="verbose", recorded=False)
+    figures: str = option("png", "format of the figures", choices=FIGURE_FORMATS, chained_as="figures", recorded=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,7 +226,7 @@ class Flag:
         metavar = metadata["metavar"] or {int: "N", float: "X", Path: "PATH", str: "NAME"}[kind]
         settings = {"choices": metadata["choices"]} if metadata["choices"] else {"metavar": metavar}
         if metadata["positional"]:
-            parser.add_argument(self.name, type=kind, help=help, metavar=metavar)
+            parser.add_argument(self.name, type=kind, help=help, **settings, **({"nargs": "+"} if many else {}))
             return
         required = self.field.default is MISSING
         default = None if required else self.field.default

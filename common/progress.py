@@ -31,6 +31,15 @@ class Progress(tqdm):
     monitor_interval = 0
 
 
+class LogAboveBars(logging.StreamHandler):
+    """Log lines on the screen, above the bars that are there."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one line."""
+        with tqdm.external_write_mode(file=self.stream):
+            super().emit(record)
+
+
 def progress(name: str, unit: str, total: int | None = None, *, done: int = 0, shown: bool = True, **settings: Any) -> Progress:
     """A bar of so much work, some of which may be done already; `update(n)` moves it on.
 

@@ -11,8 +11,10 @@ from typing import NoReturn
 
 from common.environment import versions
 from common.errors import InputError, Interrupted, MachineError
+from common.logfile import FORMAT
 from common.options import BAD_INPUT, SomeOptions, make_options, make_parser
 from common.processes import compute_in_one_thread
+from common.progress import LogAboveBars
 from common.signals import signals_interrupt
 
 logger = logging.getLogger(__name__)
@@ -56,9 +58,7 @@ def run_script(
 
 
 def _start_logging(verbose: bool) -> None:
-    logging.basicConfig(
-        level=logging.DEBUG if verbose else logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, format=FORMAT, handlers=[LogAboveBars()])
     for name in NOISY:
         logging.getLogger(name).setLevel(logging.WARNING)
     packages = ", ".join(f"{name} {number}" for name, number in versions().items())

@@ -17,6 +17,8 @@ from typing import get_type_hints
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+import compare_runs  # noqa: E402
+import report  # noqa: E402
 import run_all  # noqa: E402
 import run_ANODE_evaluation as anode_evaluation  # noqa: E402
 import run_ANODE_training as density  # noqa: E402
@@ -36,6 +38,7 @@ from events.features import FEATURES, SETS  # noqa: E402
 from events.separation import SEPARATED_FILES  # noqa: E402
 from models.density import DENSITY_FILES  # noqa: E402
 from models.registry import CLASSIFIERS, DENSITIES, EstimatorRegistry  # noqa: E402
+from reports.comparison import COMPARISON_FILES  # noqa: E402
 from search.results import CURVE_FILES, SEARCH_FILES  # noqa: E402
 
 STAGES = {"1": preparation, "T": table_preparation, "2": density, "3": creation, "4": training, "A": anode_evaluation}
@@ -56,6 +59,7 @@ FILES = {
     ],
     "run_all": EVALUATION_FILES,
     "run_bump_hunt": (*SEARCH_FILES, *CURVE_FILES),
+    "compare_runs": COMPARISON_FILES,
 }
 
 
@@ -129,6 +133,13 @@ def search_flags() -> str:
     return table(("flag of `run_bump_hunt.py`", "default", "unit", "meaning"), rows)
 
 
+def page_flags() -> str:
+    """The flags of report.py and compare_runs.py."""
+    rows = ((f"`{'' if flag.field.metadata['positional'] else '--'}{name}`", f"`{script.__name__}.py`", *described(flag))
+            for script in (report, compare_runs) for name, flag in flags(script.Options).items())  # fmt: skip
+    return table(("flag", "script", "default", "unit", "meaning"), rows)
+
+
 def output_files() -> str:
     """What every stage writes."""
     rows = (
@@ -162,6 +173,7 @@ TABLES = {
     "flags of run_all": chained_flags,
     "flags of stages": stage_flags,
     "flags of the search": search_flags,
+    "flags of pages": page_flags,
     "output files": output_files,
     "feature sets": feature_sets,
     "features": features,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -15,8 +15,9 @@ import numpy as np
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import roc_auc_score
 
-from common.contract import OutputFile
+from common.contract import OutputFile, figure_file
 from common.errors import InputError
+from events.columns import Column
 from events.view import Events
 from events.window import Window
 
@@ -30,9 +31,9 @@ N_BINS = 20
 FEWEST_EVENTS = 2 * N_BINS
 CLOSURE_FILES = (
     OutputFile(
-        "NAME_closure.json", "with `--closure`: two-sample AUC and χ²/ndf of every feature, of every pseudo signal region"
+        "NAME_closure.json", "with `--closure`: two-sample AUC, χ²/ndf and pulls of every feature, of every pseudo signal region"
     ),
-    OutputFile("NAME_closure.png", "with `--closure`: pulls between samples and data there"),
+    figure_file("NAME_closure", "with `--closure`: pulls between samples and data there"),
 )
 
 
@@ -72,10 +73,33 @@ class Closure:
         return np.sum(self.pulls**2, axis=1) / (self.pulls.shape[1] - 1)
 
     def summary(self, names: list[str]) -> dict[str, Any]:
-        """The numbers, for a JSON file; `names` are those of the features."""
+        """The numbers; `names` are those of the features."""
         chi2 = dict(zip(names, self.chi2_per_ndf.tolist(), strict=True))
         numbers = {"events": self.n_events, "two_sample_auc": self.auc, "two_sample_auc_error": self.auc_error}
         return {self.window.resonant.name: list(self.window.edges)} | numbers | {"chi2_per_ndf": chi2}
+
+    def content(self, names: list[str]) -> dict[str, Any]:
+        """All of it, for a JSON file."""
+        return self.summary(names) | {"bins": self.bins.tolist(), "pulls": self.pulls.tolist()}
+
+    @classmethod
+    def of(cls, content: Mapping[str, Any], resonant: Column) -> Closure:
+        """What `content` made of a test.
+
+        Raises
+        ------
+        InputError
+            If it did not.
+        """
+        try:
+            window, arrays = Window(*map(float, content[resonant.name]), resonant), (content["bins"], content["pulls"])
+            bins, pulls = (np.array(values, dtype=np.float64) for values in arrays)
+            area, error = float(content["two_sample_auc"]), float(content["two_sample_auc_error"])
+            if bins.ndim != 2 or pulls.shape != (len(bins), bins.shape[1] - 1):
+                raise ValueError(f"pulls of shape {pulls.shape}")
+            return cls(window, int(content["events"]), area, error, bins, pulls)
+        except (KeyError, TypeError, ValueError) as fault:
+            raise InputError(f"not the result of a closure test, or that of another version ({fault!r})") from fault
 
 
 def pseudo_signal_regions(sideband_masses: np.ndarray, signal_region: Window, n: int) -> list[Window]:

@@ -61,6 +61,14 @@ class Evaluation:
     n_signal: int
     n_background: int
 
+    @classmethod
+    def pooled(cls, several: Sequence[Evaluation]) -> Evaluation:
+        """The runs of several in one; the numbers of events are those of the smallest test set."""
+        fpr, sic, auc = (np.concatenate([getattr(each, name) for each in several]) for name in ("fpr", "sic", "auc"))
+        best = tuple(each for evaluation in several for each in evaluation.run_max_sic)
+        n_signal, n_background = (min(getattr(each, name) for each in several) for name in ("n_signal", "n_background"))
+        return cls(several[0].tpr, fpr, sic, auc, best, n_signal, n_background)
+
     @property
     def median(self) -> Curves:
         """Pointwise median over the runs."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -58,18 +60,68 @@ def figures_of_merit(scores: np.ndarray, labels: np.ndarray, n_bootstrap: int = 
     """
     scores, labels = np.atleast_2d(scores), np.asarray(labels)
     evaluation = evaluate_scores(scores, labels)
-    runs = [_Ordered.of(run, labels) for run in scores]
-    rng = np.random.default_rng(0)
-    samples = [
-        _merit(runs, rng.poisson(1.0, len(labels)).astype(np.float64), evaluation.n_background) for _ in range(n_bootstrap)
-    ]
-    nominal, errors = _merit(runs, np.ones(len(labels)), evaluation.n_background), np.std(samples, axis=0)
+    nominal, samples = _bootstrap(scores, labels, n_bootstrap)
+    errors = np.std(samples, axis=0)
     at = {
         fpr: Measured(float(value), float(error))
         for fpr, value, error in zip(FIXED_FPR, nominal[1:], errors[1:], strict=True)
         if round(fpr * evaluation.n_background) >= MIN_BACKGROUND
     }
     return Merit(Measured(evaluation.max_sic.value, float(errors[0])), at)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How much better one method is than another on the same test events.
+
+    Attributes
+    ----------
+    first, second : str
+        Names of the methods.
+    quantity : str
+        "max SIC", or "SIC at ε_B = 0.01" and the like.
+    value : Measured
+        The first one's less the second one's. What both owe to the same events is not in its error.
+    """
+
+    first: str
+    second: str
+    quantity: str
+    value: Measured
+
+
+def paired_differences(scores: Mapping[str, np.ndarray], labels: np.ndarray, n_bootstrap: int = N_BOOTSTRAP) -> list[Difference]:
+    """Differences between all pairs of methods, each with scores [n_runs, n] of the same test events with labels [n].
+
+    Errors are standard deviations over bootstrap samples of the test events, the same ones for all methods: see `figures_of_merit`.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> labels = np.repeat([1, 0], [500, 5000])
+    >>> score = labels + rng.normal(size=5500)
+    >>> [best, *_] = paired_differences({"a": score, "a again": score}, labels)
+    >>> best.quantity, str(best.value)
+    ('max SIC', '0.00 ± 0.00')
+    """
+    labels = np.asarray(labels)
+    found = {name: _bootstrap(np.atleast_2d(each), labels, n_bootstrap) for name, each in scores.items()}
+    n_background = int((labels == 0).sum())
+    quantities = ["max SIC", *(f"SIC at ε_B = {fpr:g}" for fpr in FIXED_FPR)]
+    known = [True, *(round(fpr * n_background) >= MIN_BACKGROUND for fpr in FIXED_FPR)]
+    return [
+        Difference(first, second, quantity, Measured(float((a - b)[k]), float(np.std((drawn_a - drawn_b)[:, k]))))
+        for (first, (a, drawn_a)), (second, (b, drawn_b)) in itertools.combinations(found.items(), 2)
+        for k, quantity in enumerate(quantities)
+        if known[k]
+    ]
+
+
+def _bootstrap(scores: np.ndarray, labels: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Max SIC and SIC at `FIXED_FPR` [3] of scores [n_runs, n_events], and those of bootstrap samples [n, 3]; always the same samples."""
+    runs, n_background, rng = [_Ordered.of(run, labels) for run in scores], int((labels == 0).sum()), np.random.default_rng(0)
+    drawn = [_merit(runs, rng.poisson(1.0, len(labels)).astype(np.float64), n_background) for _ in range(n)]
+    return _merit(runs, np.ones(len(labels)), n_background), np.array(drawn)
 
 
 @dataclass(frozen=True)

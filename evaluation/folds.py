@@ -283,4 +283,4 @@ class ScoredRun:
         background = (self.labels == 0) & np.isfinite(self.efficiency)
         inside = int((background & self.in_signal_region).sum())
         cuts = background_sculpting(self.scores["m"][background], -self.efficiency[background])
-        return RunSculpting(cuts, int(background.sum()) - inside, inside, inside, self.window.resonant)
+        return RunSculpting(cuts, int(background.sum()) - inside, inside, inside, self.window)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from common.contract import OutputFile
+from common.contract import OutputFile, figure_file
 from common.errors import InputError
 from common.files import load_array, save_array
 from events.view import Events, drop_nan_rows
@@ -20,10 +20,11 @@ LOSS_BEFORE_TRAINING = math.log(2)  # nats, of a network that gives about 1/2 to
 BELOW_ALL = -1.0  # the score of test events that have been cut: no cut on the score selects them
 RULE = ("scored_epochs", "n_scored_epochs")
 EVALUATION_FILES = (
-    OutputFile("result_SIC.png", "ROC and SIC"),
-    OutputFile("sculpting.png", "mass spectra of the background before and after cuts on the score"),
-    OutputFile("selected.png", "with scores.npy: mass spectra of all data, and of those selected at background efficiencies"),
-    OutputFile("sculpting.json", "χ²/ndf, p-value and Jensen-Shannon divergence (nats) of these cuts"),
+    figure_file("result_SIC", "ROC and SIC"),
+    figure_file("sculpting", "mass spectra of the background before and after cuts on the score"),
+    figure_file("selected", "with scores.npy: mass spectra of all data, and of those selected at background efficiencies"),
+    OutputFile("sculpting.json", "the verdict; χ²/ndf, p-value, change and Jensen-Shannon divergence (nats) of these cuts"),
+    OutputFile("report.html", "everything on one page"),
 )
 SCORE_FILES = (
     OutputFile(
@@ -59,7 +60,7 @@ SCORE_FILES = (
         "with `--save_model` and `--model hgb`: the nodes of all trees, their numbers, and all losses",
         pattern="my_classifier_estimator_*.npy",
     ),
-    OutputFile("classifier_losses_run_R.png", "losses of one run against the epoch", pattern="classifier_losses_run_[0-9]*.png"),
+    figure_file("classifier_losses_run_R", "losses of one run against the epoch", "classifier_losses_run_[0-9]*"),
 )
 
 ANODE_FILES = (OutputFile("sig_labels.npy", "labels of the test events (1 signal, 0 background)", "[n_test]"),)

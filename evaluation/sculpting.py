@@ -17,12 +17,36 @@ from scipy.stats import chi2
 
 from common.errors import InputError
 from evaluation.scores import load_events_and_scores
-from events.columns import M_JJ, Column, stored_resonant
+from events.columns import stored_resonant
+from events.window import Window, stored_window
 from models.training.epochs import EpochRule
 
 SHARES = (0.2, 0.05, 0.01, 0.001)
 MAX_BINS = 40
 MIN_EXPECTED = 10  # events per bin after the cut, for χ² to be distributed as such
+SIGNIFICANCE = 0.01  # p-value, times the number of cuts, below which a spectrum is called sculpted
+MIN_DRAWN = 4  # events per bin after the cut that are expected, in figures
+FINE_BINS = 60  # of equal width, of which those in figures are joined
+DRAWN_SHARE = 0.999  # of the masses
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """The background's spectrum in bins to be drawn: each is as wide as it needs to be for `MIN_DRAWN` expected events after the cut.
+
+    What lies above the last bin is too little for another one.
+
+    Attributes
+    ----------
+    edges : array [n_bins + 1]
+        In the unit of the resonant variable.
+    before, after : arrays [n_bins], [n_runs, n_bins]
+        Events before and after the cut, for every run's score.
+    """
+
+    edges: np.ndarray
+    before: np.ndarray
+    after: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -41,6 +65,8 @@ class Sculpting:
         Events after the cut, for every run's score.
     chi2, p_value, jensen_shannon : arrays [n_runs]
         χ² of the kept share being the same in every bin, its p-value, and the Jensen-Shannon divergence of both spectra (nats).
+    drawn : Spectrum
+        The same in bins for a figure.
     """
 
     share: float
@@ -50,6 +76,7 @@ class Sculpting:
     chi2: np.ndarray
     p_value: np.ndarray
     jensen_shannon: np.ndarray
+    drawn: Spectrum = field(repr=False)
 
     @property
     def ndf(self) -> int:
@@ -60,6 +87,49 @@ class Sculpting:
     def chi2_per_ndf(self) -> float:
         """Median over the runs."""
         return float(np.median(self.chi2) / self.ndf)
+
+    @property
+    def typical_change(self) -> float:
+        """Root mean square over the bins of the relative change of shape, what is due to statistics taken off; median over the runs."""
+        excess = max(float(np.median(self.chi2)) - self.ndf, 0.0)
+        return float(np.sqrt(excess / self.before.sum() * (1 - self.share) / self.share))
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether cuts sculpt the spectrum.
+
+    Attributes
+    ----------
+    is_sculpted : bool
+        Whether the smallest p-value of the cuts, times their number (Bonferroni), is below `SIGNIFICANCE`.
+    worst : Sculpting
+        The cut with the smallest p-value, median over the runs.
+    p_value : float
+        That p-value.
+    n_cuts : int
+    """
+
+    is_sculpted: bool
+    worst: Sculpting
+    p_value: float
+    n_cuts: int
+
+    @classmethod
+    def of(cls, cuts: Sequence[Sculpting]) -> Verdict:
+        """That on all cuts."""
+        p_value, number = min((float(np.median(cut.p_value)), number) for number, cut in enumerate(cuts))
+        return cls(p_value * len(cuts) < SIGNIFICANCE, cuts[number], p_value, len(cuts))
+
+    def sentence(self) -> str:
+        """One line with the rule behind it."""
+        product = f"{self.p_value:.2g} × {self.n_cuts} cuts = {self.p_value * self.n_cuts:.2g}"
+        rule = f"p-value {product}, {'' if self.is_sculpted else 'not '}below {SIGNIFICANCE:g}"
+        if not self.is_sculpted:
+            return f"no sculpting seen: no cut on the score changes the shape of the background's mass spectrum (smallest {rule})"
+        share, change = 100 * self.worst.share, 100 * self.worst.typical_change
+        text = f"sculpting: the cut that keeps {share:g} % changes the shape of the background's mass spectrum ({rule})"
+        return f"{text}, by {change:.2g} % in a bin (root mean square without statistics)"
 
 
 @dataclass(frozen=True)
@@ -73,15 +143,20 @@ class RunSculpting:
         Events in the spectrum.
     signal_region_events_expected : int
         As many events of the signal region belong to the sideband's.
-    resonant : Column
-        Whose spectrum it is.
+    window : Window
+        The signal region, in the variable whose spectrum it is.
     """
 
     cuts: list[Sculpting]
     sideband_events: int
     signal_region_events: int
     signal_region_events_expected: int
-    resonant: Column = M_JJ
+    window: Window
+
+    @property
+    def verdict(self) -> Verdict:
+        """Whether the cuts sculpt the spectrum."""
+        return Verdict.of(self.cuts)
 
     def summary(self) -> dict[str, Any]:
         """The numbers, for a JSON file."""
@@ -92,12 +167,13 @@ class RunSculpting:
                 "ndf": cut.ndf,
                 "p_value": float(np.median(cut.p_value)),
                 "jensen_shannon_nats": float(np.median(cut.jensen_shannon)),
+                "typical_change": cut.typical_change,
                 "chi2_of_runs": cut.chi2.tolist(),
             }
             for cut in self.cuts
         ]
-        events = {name: value for name, value in vars(self).items() if name not in ("cuts", "resonant")}
-        return events | {"cuts": rows}
+        events = {name: value for name, value in vars(self).items() if name not in ("cuts", "window")}
+        return {"verdict": self.verdict.sentence(), "is_sculpted": self.verdict.is_sculpted} | events | {"cuts": rows}
 
 
 def background_sculpting(m: np.ndarray, scores: np.ndarray, shares: Sequence[float] = SHARES) -> list[Sculpting]:
@@ -142,10 +218,23 @@ def background_sculpting(m: np.ndarray, scores: np.ndarray, shares: Sequence[flo
         kept_share = n_kept / len(m)
         statistic = np.sum((after - kept_share * before) ** 2 / (kept_share * (1 - kept_share) * before), axis=1)
         divergence = np.array([jensenshannon(before, counts) ** 2 for counts in after])
-        results.append(Sculpting(share, edges, before, after, statistic, chi2.sf(statistic, n_bins - 1), divergence))
+        p_value, drawn = chi2.sf(statistic, n_bins - 1), _drawn(m, [m[kept] for kept in most_anomalous], kept_share)
+        results.append(Sculpting(share, edges, before, after, statistic, p_value, divergence, drawn))
     if not results:
         raise InputError(f"{len(m)} background events are too few to see sculpting")
     return results
+
+
+def _drawn(m: np.ndarray, kept: Sequence[np.ndarray], share: float) -> Spectrum:
+    """Masses [n] before and, for every run, after a cut, in bins for a figure."""
+    fine = np.linspace(m.min(), np.quantile(m, DRAWN_SHARE), FINE_BINS + 1)
+    edges, expected = [fine[0]], 0.0
+    for count, edge in zip(np.histogram(m, fine)[0], fine[1:], strict=True):
+        expected += share * count
+        if expected >= MIN_DRAWN:
+            edges, expected = [*edges, edge], 0.0
+    drawn = np.array(edges)
+    return Spectrum(drawn, np.histogram(m, drawn)[0], np.stack([np.histogram(masses, drawn)[0] for masses in kept]))
 
 
 def expected_sr_events(sideband: np.ndarray, sr_masses: np.ndarray) -> int:
@@ -180,11 +269,12 @@ def sculpting_of_folders(data_dir: Path, preds_dir: Path, rule: EpochRule) -> Ru
     """
     sr, sr_scores = _background(data_dir, preds_dir, "X_test", "preds_matris", rule)
     sideband, sideband_scores = _background(data_dir, preds_dir, "X_sideband", "preds_matris_sideband", rule)
-    n_expected, resonant = expected_sr_events(sideband, sr), stored_resonant(data_dir)
+    n_expected = expected_sr_events(sideband, sr)
+    window = stored_window(data_dir) or Window(float(sr.min()), float(sr.max()), stored_resonant(data_dir))
     chosen = np.random.default_rng(0).permutation(len(sr))[:n_expected]
     scores = np.concatenate([sr_scores[:, chosen], sideband_scores], axis=1)
     cuts = background_sculpting(np.concatenate([sr[chosen], sideband]), scores)
-    return RunSculpting(cuts, len(sideband), len(chosen), n_expected, resonant)
+    return RunSculpting(cuts, len(sideband), len(chosen), n_expected, window)
 
 
 def _background(data_dir: Path, preds_dir: Path, events: str, predictions: str, rule: EpochRule) -> tuple[np.ndarray, np.ndarray]:

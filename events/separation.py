@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from common.contract import OutputFile
+from common.contract import OutputFile, figure_file
 from common.errors import InputError
 from common.seeds import make_rng
 from events.features import BASELINE
@@ -54,7 +54,7 @@ SEPARATED_FILES = (
     OutputFile("data.npy", "all data, those included that the split has no use for, in the order of the input", "[n, 2 + d]"),
     OutputFile("data_row.npy", "the row of each in the input, counted from 0 (int64)", "[n]"),
     OutputFile("columns.json", "name, axis label, unit and formula of m_JJ and the features"),
-    OutputFile("mjj_spectrum.png", "m_JJ of the data, with SR and SB"),
+    figure_file("mjj_spectrum", "m_JJ of the data, with SR and SB"),
 )
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from common.contract import OutputFile
+from common.contract import OutputFile, figure_file
 from common.errors import InputError
 from common.files import load_json, save_arrays, save_json
 from models.arrays import as_matrix, in_chunks
@@ -46,7 +46,7 @@ DENSITY_FILES = (
         "NAME_preprocessing.json",
         "range, mean and width of the training features, values of discrete ones, and how they were made (names, shift)",
     ),
-    OutputFile("NAME_losses.png", "both losses against the epoch"),
+    figure_file("NAME_losses", "both losses against the epoch"),
 )
 MOST_VALUES = 10_000  # of a feature that is called discrete
 EPOCH_FILE = re.compile(r"(?P<name>.+)_epoch_(?P<epoch>\d+)\.par")

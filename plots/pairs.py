@@ -12,11 +12,13 @@ from matplotlib.figure import Figure
 
 from events.columns import Columns
 from events.features import BASELINE, columns_of
+from plots.style import DIVERGING, SEQUENTIAL, drawable, styled
 
 N_BINS = 30
 MIN_EVENTS = 5  # of both samples together, for a pull that means something
 
 
+@styled
 def hists_2d(X: np.ndarray, labels: Sequence[str] | None = None, bins: int = N_BINS) -> Figure:
     """Number of events in bins of every pair of features."""
 
@@ -24,9 +26,10 @@ def hists_2d(X: np.ndarray, labels: Sequence[str] | None = None, bins: int = N_B
         counts = np.histogram2d(*x.T, bins=edges)[0]
         return np.where(counts > 0, counts, np.nan)
 
-    return _pairs([X], count, LogNorm(), "viridis", "events per bin", labels, bins)
+    return _pairs([X], count, LogNorm(), SEQUENTIAL, "events per bin", labels, bins)
 
 
+@styled
 def pulls_2d(data: np.ndarray, samples: np.ndarray, labels: Sequence[str] | None = None, bins: int = N_BINS) -> Figure:
     """Difference of two normalised samples in units of its statistical error, in bins of every pair of features.
 
@@ -39,9 +42,10 @@ def pulls_2d(data: np.ndarray, samples: np.ndarray, labels: Sequence[str] | None
         error = np.sqrt(n + scale**2 * k)
         return np.divide(n - scale * k, error, out=np.full_like(n, np.nan), where=n + k >= MIN_EVENTS)
 
-    return _pairs([data, samples], pull, Normalize(-4, 4), "coolwarm", "(data - samples) / error", labels, bins)
+    return _pairs([data, samples], pull, Normalize(-4, 4), DIVERGING, "(data − samples) / error (σ)", labels, bins)
 
 
+@styled
 def preds_2d(X: np.ndarray, scores: np.ndarray, labels: Sequence[str] | None = None, bins: int = N_BINS) -> Figure:
     """Mean score [n] in bins of every pair of features."""
     scores = np.asarray(scores)
@@ -50,7 +54,7 @@ def preds_2d(X: np.ndarray, scores: np.ndarray, labels: Sequence[str] | None = N
         summed, counts = (np.histogram2d(*x.T, bins=edges, weights=weights)[0] for weights in (scores, None))
         return np.divide(summed, counts, out=np.full_like(summed, np.nan), where=counts > 0)
 
-    return _pairs([X], mean, Normalize(), "viridis", "mean score", labels, bins)
+    return _pairs([X], mean, Normalize(), SEQUENTIAL, "mean score", labels, bins)
 
 
 def _pairs(
@@ -70,9 +74,12 @@ def _pairs(
     if labels is None:
         known = columns_of(BASELINE).axes[1:]
         labels = [*known[:d], *Columns.positional(d).axes[1 + len(known) :]]
+    labels = drawable(labels)
     both = np.concatenate(samples)
     edges = [np.linspace(*np.nanquantile(column, (0.001, 0.999)), bins + 1) for column in both.T]
-    figure, panels = plt.subplots(d - 1, d - 1, figsize=(2.6 * (d - 1) + 1, 2.4 * (d - 1)), squeeze=False, layout="constrained")
+    figure, panels = plt.subplots(
+        d - 1, d - 1, figsize=(2.5 * (d - 1) + 1, 2.3 * (d - 1)), squeeze=False, sharex="col", sharey="row", layout="constrained"
+    )
     values = {
         (j, i): content(*(sample[:, [i, j]] for sample in samples), [edges[i], edges[j]])
         for i, j in itertools.combinations(range(d), 2)
@@ -86,6 +93,8 @@ def _pairs(
         axes = panels[j - 1, i]
         axes.set_visible(True)
         image = axes.pcolormesh(edges[i], edges[j], value.T, norm=norm, cmap=colours, rasterized=True)
-        axes.set(xlabel=labels[i] if j == d - 1 else "", ylabel=labels[j] if i == 0 else "")
+        axes.set(xlabel=labels[i] if j == d - 1 else "", ylabel=labels[j] if i == 0 else "", title="")
+        axes.xaxis.label.set_fontsize(11)
+        axes.yaxis.label.set_fontsize(11)
     figure.colorbar(image, ax=panels, label=title, shrink=0.6)
     return figure

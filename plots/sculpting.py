@@ -6,31 +6,58 @@ from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from evaluation.sculpting import Sculpting
-from events.columns import M_JJ, Column
-from plots.style import drawable
+from events.window import Window
+from plots.style import BACKGROUND, drawable, shade_signal_region, styled
+
+LARGEST_RATIO = 3.0
 
 
-def sculpting(results: Sequence[Sculpting], label: str = "", resonant: Column = M_JJ) -> Figure:
-    """Normalised mass spectra of the background before and after each cut, and their ratio with binomial errors (median run)."""
-    figure, (upper, lower) = plt.subplots(2, 1, figsize=(6.4, 5.4), height_ratios=(2, 1), sharex=True, layout="constrained")
-    finest, highest = max(results, key=lambda r: len(r.before)), 1.8
-    width = np.diff(finest.edges)
-    upper.stairs(finest.before / finest.before.sum() / width, finest.edges, color="black", label="all background")
-    for number, r in enumerate(results):
-        middle = np.argsort(r.chi2)[len(r.chi2) // 2]
-        after, colour = r.after[middle], f"C{number}"
-        name = f"most anomalous {100 * r.share:g} %: " + r"$\chi^2$/ndf" + f" = {r.chi2_per_ndf:.1f}"
-        upper.stairs(after / after.sum() / np.diff(r.edges), r.edges, color=colour, label=name)
-        share = after.sum() / r.before.sum()
-        ratio, error = after / r.before / share, np.sqrt((1 - share) / (share * r.before))
-        lower.errorbar((r.edges[1:] + r.edges[:-1]) / 2, ratio, error, fmt=".", ms=3, lw=1, color=colour)
-        highest = max(highest, ratio.max())
-    lower.axhline(1, color="black", lw=1)
-    lower.set(xlabel=drawable([resonant.axis])[0], ylabel="after / before", ylim=(0, 1.1 * highest), xlim=finest.edges[[0, -1]])
-    density = f"probability density (1/{resonant.unit})" if resonant.unit else "probability density"
-    upper.set(ylabel=drawable([density])[0], yscale="log", title=label)
-    upper.legend(fontsize="small")
+@styled
+def sculpting(results: Sequence[Sculpting], window: Window, label: str = "") -> Figure:
+    """Normalised mass spectra of the background before and after each cut, and their ratio with binomial errors (median run).
+
+    There is a panel for every cut, with its own bins; the signal region is shaded.
+    """
+    n, resonant = len(results), window.resonant
+    figure, panels = plt.subplots(
+        2,
+        n,
+        figsize=(max(5.2, 3.3 * n), 4.9),
+        height_ratios=(2, 1),
+        sharex=True,
+        sharey="row",
+        squeeze=False,
+        layout="constrained",
+    )
+    for cut, (upper, lower) in zip(results, panels.T, strict=True):
+        middle = int(np.argsort(cut.chi2)[len(cut.chi2) // 2])
+        _draw_cut(upper, lower, cut, cut.drawn.after[middle])
+        for axes in (upper, lower):
+            shade_signal_region(axes, *window.edges, named=axes is upper)
+        upper.set_title(f"most anomalous {100 * cut.share:g} %, " + rf"$\chi^2$/ndf = {cut.chi2_per_ndf:.1f}", loc="left")
+        lower.set_xlabel(drawable([resonant.axis])[0])
+    finest = max(results, key=lambda cut: cut.share).drawn.edges
+    panels[1, 0].set(ylabel="after / before", ylim=(0, LARGEST_RATIO), xlim=(finest[0], finest[-1]))
+    density = f"probability density (1/{resonant.unit})" if resonant.unit else "probability density (1/unit)"
+    panels[0, 0].set(ylabel=drawable([density])[0], yscale="log")
+    panels[0, 0].legend(title=label or None, loc="lower left", fontsize=9.5)
     return figure
+
+
+def _draw_cut(upper: Axes, lower: Axes, cut: Sculpting, after: np.ndarray) -> None:
+    """Both spectra and their ratio, for one cut and one run."""
+    edges, before = cut.drawn.edges, cut.drawn.before
+    centres, widths = (edges[1:] + edges[:-1]) / 2, np.diff(edges)
+    density, share = before / cut.before.sum() / widths, cut.share
+    upper.stairs(density, edges, color=BACKGROUND, fill=True, alpha=0.4, label="all background")
+    scale = 1 / cut.before.sum() / share / widths
+    some = after > 0
+    points = {"fmt": ".k", "ms": 4, "lw": 1}
+    upper.errorbar(centres[some], (after * scale)[some], (np.sqrt(after) * scale)[some], **points, label="after the cut")
+    error = np.sqrt((1 - share) / (share * before))
+    lower.axhline(1, color=BACKGROUND, lw=1.2)
+    lower.errorbar(centres, after / (share * before), error, widths / 2, **points)

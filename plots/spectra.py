@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from events.columns import Column
 from events.window import Window
-from plots.style import drawable
+from plots.style import BACKGROUND, BAND, COLOURS, MARKERS, ONE, SHADE, SIDEBAND, TALL, drawable, shade_signal_region, styled
 
 N_BINS = 40
 PER_ROW = 7  # panels side by side
@@ -29,14 +29,15 @@ def spectrum_bins(m: np.ndarray, window: Window) -> np.ndarray:
     return window.low + width * np.arange(min(first, 0), max(last, n_inside) + 1)
 
 
+@styled
 def mass_spectrum(m: np.ndarray, window: Window) -> Figure:
     """Number of events against the resonant variable, with the signal region shaded."""
-    figure, axes = plt.subplots(figsize=(6.4, 4), layout="constrained")
+    figure, axes = plt.subplots(figsize=ONE, layout="constrained")
     edges, resonant = spectrum_bins(m, window), window.resonant
-    axes.hist(m, bins=edges, histtype="step", color="black", label="data")
-    axes.axvspan(*window.edges, color="tab:red", alpha=0.25, lw=0, label="signal region (SR)")
+    axes.hist(m, bins=edges, histtype="step", color="black", lw=1.2, label="data")
+    shade_signal_region(axes, *window.edges)
     for start, stop, name in ((edges[0], window.low, "sideband (SB)"), (window.high, edges[-1], None)):
-        axes.axvspan(start, stop, color="tab:blue", alpha=0.12, lw=0, label=name)
+        axes.axvspan(start, stop, color=SIDEBAND, **SHADE, label=name)
     _label_spectrum(axes, edges, resonant)
     axes.legend()
     return figure
@@ -47,61 +48,78 @@ def _label_spectrum(axes: Axes, edges: np.ndarray, resonant: Column) -> None:
     axes.set(xlabel=labels[0], ylabel=labels[1], yscale="log", xlim=(edges[0], edges[-1]))
 
 
+@styled
 def selected_spectra(m: np.ndarray, efficiency: np.ndarray, window: Window, cuts: Sequence[float]) -> Figure:
     """Number of events [n] against the resonant variable: all, and those of at most some background efficiencies."""
-    figure, axes = plt.subplots(figsize=(6.4, 4.4), layout="constrained")
+    figure, axes = plt.subplots(figsize=TALL, layout="constrained")
     edges, resonant = spectrum_bins(m, window), window.resonant
-    axes.hist(m, bins=edges, histtype="step", color="black", label=f"all {len(m)} events")
+    axes.hist(m, bins=edges, histtype="step", color="black", lw=1.2, label=f"all {len(m)} events")
     for number, cut in enumerate(cuts):
         chosen = m[efficiency <= cut]
         counts, centres = np.histogram(chosen, edges)[0], (edges[1:] + edges[:-1]) / 2
         shown = counts > 0
         name = rf"$\epsilon_B \leq {cut:g}$: {len(chosen)} events"
-        axes.errorbar(centres[shown], counts[shown], np.sqrt(counts[shown]), fmt=".", ms=4, lw=1, color=f"C{number}", label=name)
-    axes.axvspan(*window.edges, color="tab:red", alpha=0.15, lw=0, label="signal region (SR)")
+        look = {"fmt": MARKERS[number % len(MARKERS)], "ms": 4, "lw": 1, "color": COLOURS[number % len(COLOURS)]}
+        axes.errorbar(centres[shown], counts[shown], np.sqrt(counts[shown]), **look, label=name)
+    shade_signal_region(axes, *window.edges)
     _label_spectrum(axes, edges, resonant)
-    axes.legend(fontsize="small")
+    axes.legend()
     return figure
 
 
+@styled
 def data_against_samples(
     data: np.ndarray,
     samples: np.ndarray,
     labels: Sequence[str],
     names: tuple[str, str] = ("data", "samples"),
 ) -> Figure:
-    """Normalised histograms of m_JJ and every feature, with their ratio and Poisson errors; both arrays are [n, 1 + d].
+    """Normalised histograms of m_JJ and every feature with statistical errors, their ratio, and pulls; both arrays are [n, 1 + d].
 
     `labels` are those of the axes, `names` those of the two arrays.
     """
     labels, (data_name, sample_name) = drawable(labels), names
     n_rows = math.ceil(len(labels) / PER_ROW)
     n_columns = math.ceil(len(labels) / n_rows)
-    figure = plt.figure(figsize=(3.2 * n_columns, 4.2 * n_rows), layout="constrained")
+    figure = plt.figure(figsize=(3.0 * n_columns, 5.0 * n_rows), layout="constrained")
     rows = [
-        part.subplots(2, n_columns, height_ratios=(3, 1), sharex="col", squeeze=False)
+        part.subplots(3, n_columns, height_ratios=(3, 1, 1), sharex="col", squeeze=False)
         for part in np.atleast_1d(figure.subfigures(n_rows))
     ]
-    panels = np.concatenate([row.T for row in rows])  # [n, 2]
+    panels = np.concatenate([row.T for row in rows])  # [n, 3]
     for axes in panels[len(labels) :].flat:
         axes.set_visible(False)
-    for column, (upper, lower) in enumerate(panels[: len(labels)]):
-        both = np.concatenate([data[:, column], samples[:, column]])
-        edges = np.linspace(*np.quantile(both, (0.001, 0.999)), N_BINS + 1)
-        centres, width = (edges[1:] + edges[:-1]) / 2, edges[1] - edges[0]
-        counts = [np.histogram(events[:, column], edges)[0] for events in (data, samples)]
-        scales = [1 / (max(len(events), 1) * width) for events in (data, samples)]
-        (d, s), (d_error, s_error) = zip(*[(n * k, np.sqrt(n) * k) for n, k in zip(counts, scales, strict=True)], strict=True)
-        upper.errorbar(centres, d, d_error, fmt=".k", ms=3, label=data_name)
-        upper.stairs(s, edges, color="tab:orange", label=sample_name)
-        shown = (counts[0] > 0) & (counts[1] > 0)
-        ratio = d[shown] / s[shown]
-        error = ratio * np.sqrt((d_error[shown] / d[shown]) ** 2 + (s_error[shown] / s[shown]) ** 2)
-        lower.errorbar(centres[shown], ratio, error, fmt=".k", ms=3)
-        lower.axhline(1, color="tab:orange", lw=1)
-        lower.set(xlabel=labels[column], ylim=(0.5, 1.5))
-    for upper, lower in rows:
-        upper[0].set_ylabel("probability density")
-        lower[0].set_ylabel(f"{data_name} / {sample_name}")
-    panels[0, 0].legend()
+    for column, three in enumerate(panels[: len(labels)]):
+        _compare(three, data[:, column], samples[:, column], names)
+        three[-1].set_xlabel(labels[column])
+    for upper, middle, lower in rows:
+        upper[0].set_ylabel("share of events per bin")
+        middle[0].set_ylabel(f"{data_name} /\n{sample_name}", fontsize=10.5, loc="center")
+        lower[0].set_ylabel("pull (σ)", fontsize=10.5, loc="center")
+    panels[0, 0].legend(fontsize=9.5)
     return figure
+
+
+def _compare(panels: Sequence[Axes], data: np.ndarray, samples: np.ndarray, names: tuple[str, str]) -> None:
+    """Shares [n_bins] of two samples with statistical errors, their ratio, and their difference over its error."""
+    upper, middle, lower = panels
+    edges = np.linspace(*np.quantile(np.concatenate([data, samples]), (0.001, 0.999)), N_BINS + 1)
+    centres = (edges[1:] + edges[:-1]) / 2
+    counts = [np.histogram(values, edges)[0] for values in (data, samples)]
+    (d, s), (d_error, s_error) = np.array(
+        [[n / max(len(values), 1), np.sqrt(n) / max(len(values), 1)] for n, values in zip(counts, (data, samples), strict=True)]
+    ).transpose(1, 0, 2)
+    upper.stairs(s + s_error, edges, baseline=s - s_error, fill=True, color=BACKGROUND, **BAND)
+    upper.stairs(s, edges, color=BACKGROUND, lw=1.5, label=names[1])
+    upper.errorbar(centres, d, d_error, fmt=".k", ms=3, lw=1, label=names[0])
+    upper.set_ylim(0, 1.3 * (d + d_error).max())
+    some = (counts[0] > 0) & (counts[1] > 0)
+    relative = np.divide(s_error, s, out=np.zeros_like(s), where=s > 0)
+    middle.stairs(1 + relative, edges, baseline=1 - relative, fill=True, color=BACKGROUND, **BAND)
+    middle.axhline(1, color=BACKGROUND, lw=1)
+    middle.errorbar(centres[some], d[some] / s[some], d_error[some] / s[some], fmt=".k", ms=3, lw=1)
+    middle.set_ylim(0.5, 1.5)
+    error = np.hypot(d_error, s_error)
+    lower.axhspan(-1, 1, color="grey", alpha=0.2, lw=0)
+    lower.stairs(np.divide(d - s, error, out=np.zeros_like(d), where=error > 0), edges, fill=True, color="black", alpha=0.6)
+    lower.set_ylim(-4, 4)

@@ -94,6 +94,14 @@ class BackgroundFit:
         return self.between(np.array(self.bins.edges))
 
     @cached_property
+    def error(self) -> np.ndarray:
+        """Errors of `expected` [n] from the covariance of the parameters."""
+        nodes, weights = quadrature(np.array(self.bins.edges))
+        basis = dijet_basis(nodes / self.bins.sqrt_s)[..., : self.order]
+        gradients = np.einsum("nq,nqp->np", weights * np.exp(basis @ self.parameters), basis)
+        return np.sqrt(np.einsum("np,pq,nq->n", gradients, self.covariance, gradients))
+
+    @cached_property
     def prediction(self) -> tuple[float, float]:
         """Expected background in the signal region, and its error from the covariance of the parameters."""
         nodes, weights = quadrature(np.array(self.bins.edges))

@@ -168,6 +168,26 @@ class Measured:
 
 
 @dataclass(frozen=True)
+class FittedSpectrum:
+    """A mass spectrum and the fit of its sideband.
+
+    Attributes
+    ----------
+    edges : array [n + 1]
+        In the unit of the resonant variable.
+    counts : array [n]
+        Events; none in the signal region of a blind search.
+    expected, error : arrays [n]
+        Of the fit, in every bin.
+    """
+
+    edges: np.ndarray
+    counts: np.ndarray
+    expected: np.ndarray
+    error: np.ndarray
+
+
+@dataclass(frozen=True)
 class SearchedWindow:
     """A window with all that was found in it.
 
@@ -186,6 +206,13 @@ class SearchedWindow:
     measured: tuple[Measured, ...]
     fits: dict[float, BackgroundFit]
     spectra: dict[float, np.ndarray]
+
+    def spectrum(self, efficiency: float) -> FittedSpectrum | None:
+        """The spectrum at an efficiency, None where there is no fit."""
+        fit = self.fits.get(efficiency)
+        return (
+            None if fit is None else FittedSpectrum(np.array(self.bins.edges), self.spectra[efficiency], fit.expected, fit.error)
+        )
 
 
 def search_window(

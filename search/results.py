@@ -3,33 +3,37 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 from scipy.stats import norm
 
-from common.contract import OutputFile
+from common.contract import OutputFile, figure_file
+from common.errors import InputError
+from common.files import load_json
+from events.columns import Column
 from events.window import Window
-from search.hunt import Measured, SearchedWindow
+from search.hunt import FittedSpectrum, Measured, SearchedWindow
 
 SEARCH_FILES = (
     OutputFile(
         "bump_hunt.json",
-        "of every window and efficiency: observed, expected with errors, p0, z, yield, intervals, limit, order, goodness, parameters; "
-        "windows left out, global p-value, how it was obtained",
+        "of every window and efficiency: observed, expected with errors, p0, z, yield, intervals, limit, order, goodness, parameters, "
+        "the spectrum with its fit; windows left out, global p-value, how it was obtained",
     ),
     OutputFile("bump_hunt.csv", "the same numbers, one line for every window and efficiency"),
-    OutputFile(
-        "spectrum_CENTER_EFFICIENCY.png", "mass spectrum with fit, pulls and the count in the window", "", "spectrum_*.png"
-    ),
-    OutputFile("p0.png", "local p-values against the center of the window"),
+    figure_file("spectrum_CENTER_EFFICIENCY", "mass spectrum with fit, pulls and the count in the window", "spectrum_*"),
+    figure_file("p0", "local p-values against the center of the window"),
+    OutputFile("report.html", "everything on one page"),
 )
 CURVE_FILES = (
     OutputFile(
         "injection.json, injection.csv", "with several values of --inject: what was found of each", "", "injection.[jc]s*"
     ),
-    OutputFile("injection.png", "with several values of --inject: local significance against the injected S/B"),
+    figure_file("injection", "with several values of --inject: local significance against the injected S/B"),
 )
 
 
@@ -91,7 +95,7 @@ def as_json(searched: Sequence[SearchedWindow], left_out: Sequence[LeftOut], ove
     """Everything, for bump_hunt.json."""
     windows = [
         {"window": _edges(each.bins.window), "fit_range": [each.bins.edges[0], each.bins.edges[-1]], "bins": len(each.bins)}
-        | {"efficiencies": [_as_json(measured) for measured in each.measured]}
+        | {"efficiencies": [_as_json(measured) | _spectrum(each.spectrum(measured.efficiency)) for measured in each.measured]}
         for each in searched
     ]
     found = None
@@ -101,12 +105,22 @@ def as_json(searched: Sequence[SearchedWindow], left_out: Sequence[LeftOut], ove
             "global_z": overall.global_z,
             "p_is_bound": overall.n_above == 0,
         }
-    return {"windows": windows, "left_out": [_edges(each.window) | {"reason": each.reason} for each in left_out], "global": found}
+    resonant = asdict(searched[0].bins.window.resonant) if searched else None
+    return {
+        "resonant": resonant,
+        "windows": windows,
+        "left_out": [_edges(each.window) | {"reason": each.reason} for each in left_out],
+        "global": found,
+    }
 
 
 def _as_json(measured: Measured) -> dict[str, Any]:
     values = asdict(measured)
     return {name.rstrip("_"): value for name, value in values.items()}
+
+
+def _spectrum(spectrum: FittedSpectrum | None) -> dict[str, Any]:
+    return {"spectrum": None if spectrum is None else {name: values.tolist() for name, values in vars(spectrum).items()}}
 
 
 def _edges(window: Window) -> dict[str, Any]:
@@ -144,3 +158,58 @@ def line(window: Window, measured: Measured) -> str:
         f"{text}, {measured.observed} found: {measured.z:+.2f} σ, p0 = {measured.p0:.2g}, yield {measured.yield_:.{digits}f} "
         f"({low:.{digits}f} to {high:.{digits}f}), below {measured.limit:.{digits}f} at 95 % CL"
     )
+
+
+@dataclass(frozen=True)
+class StoredWindow:
+    """What bump_hunt.json has of a window: for every efficiency what was measured, and the spectrum where there is a fit."""
+
+    window: Window
+    measured: tuple[Measured, ...]
+    spectra: tuple[FittedSpectrum | None, ...]
+
+
+@dataclass(frozen=True)
+class StoredSearch:
+    """What bump_hunt.json has.
+
+    Attributes
+    ----------
+    windows : tuple of StoredWindow
+    said : tuple of str
+        The results in sentences, the global one last.
+    overall : mapping or None
+        The fields of `GlobalResult`.
+    """
+
+    windows: tuple[StoredWindow, ...]
+    said: tuple[str, ...]
+    overall: Mapping[str, Any] | None
+
+    @classmethod
+    def read(cls, path: Path) -> StoredSearch:
+        """That in a file.
+
+        Raises
+        ------
+        InputError
+            If it is absent, damaged, or of another version.
+        """
+        content = load_json(path)
+        try:
+            resonant = Column(**content["resonant"])
+            windows = tuple(_stored_window(each, resonant) for each in content["windows"])
+            return cls(windows, tuple(map(str, content["said"])), content["global"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"{path}: not the results of a search, or those of another version ({error!r})") from error
+
+
+def _stored_window(content: Mapping[str, Any], resonant: Column) -> StoredWindow:
+    names, measured, spectra = {f.name for f in fields(Measured)}, [], []
+    for each in content["efficiencies"]:
+        values = {f"{name}_" if f"{name}_" in names else name: value for name, value in each.items() if name != "spectrum"}
+        measured.append(Measured(**values))
+        spectrum = each["spectrum"]
+        spectra.append(spectrum and FittedSpectrum(**{name: np.array(values, float) for name, values in spectrum.items()}))
+    low, high = (float(content["window"][edge]) for edge in ("low", "high"))
+    return StoredWindow(Window(low, high, resonant), tuple(measured), tuple(spectra))

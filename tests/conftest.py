@@ -12,6 +12,7 @@ import torch
 from toys import write_toy
 
 matplotlib.use("Agg")
+PAGES = ("report", "compare_runs")
 torch.set_num_threads(1)  # the tests' networks are tiny, and threads of several processes only wait for each other
 
 
@@ -52,16 +53,29 @@ def small_configs(flow_config: Path, classifier_config: Path) -> list[str]:
 
 @pytest.fixture(scope="session")
 def run() -> Callable[..., None]:
-    """Run a script of the project in this process: run("run_all", "--resume", mode="CWoLa")."""
+    """Run a script of the project in this process: run("run_all", "--resume", mode="CWoLa"); without report.html."""
     from common.script import run_script
 
-    def run_one(script: str, *argv: object, **flags: object) -> None:
+    def run_one(script: str, *argv: object, report: bool = False, **flags: object) -> None:
         module = importlib.import_module(script)
         named = [text for name, value in flags.items() for text in (f"--{name}", value)]
-        seed = [] if "--seed" in argv or "seed" in flags else ["--seed", "1"]
+        seed = [] if script in PAGES or "--seed" in argv or "seed" in flags else ["--seed", "1"]
+        seed += ["--no_report"] if script in ("run_all", "run_bump_hunt") and not report else []  # which takes seconds
         run_script(module.main, module.__doc__, module.Options, [str(a) for a in (*argv, *named, *seed)])
 
     return run_one
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let reports make their figures, but not draw them, which takes seconds."""
+    import matplotlib.pyplot as plt
+
+    def nothing(figure: object, kind: str) -> bytes:
+        plt.close(figure)
+        return kind.encode()
+
+    monkeypatch.setattr("reports.page.as_bytes", nothing)
 
 
 @pytest.fixture

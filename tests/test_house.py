@@ -14,12 +14,13 @@ from toys import ROOT
 from common.options import flags, make_parser
 
 FLOORS = {"common": 0, "models": 1, "events": 2, "background": 3, "evaluation": 3, "search": 4, "plots": 5, "workflow": 6,
-          "sk_cathode": 6, "data_handler": 7, "evaluation_utils": 7}  # fmt: skip
+          "sk_cathode": 6, "reports": 7, "data_handler": 7, "evaluation_utils": 7}  # fmt: skip
 STAGES = ("run_ANODE_evaluation", "run_ANODE_training", "run_classifier_data_creation", "run_classifier_training",
           "run_data_preparation", "run_data_preparation_LHCORD")  # fmt: skip
 CHAINS = ("run_all", "run_bump_hunt", "scan_commands", "run_scan")
-SCRIPTS = tuple(name for name in (*STAGES, *CHAINS) if name.startswith("run_"))
-FLOORS |= dict.fromkeys(STAGES, 8) | {script: 9 + number for number, script in enumerate(CHAINS)}
+PAGES = ("report", "compare_runs")  # which only look at results
+SCRIPTS = tuple(name for name in (*STAGES, *CHAINS, *PAGES) if name != "scan_commands")
+FLOORS |= dict.fromkeys(PAGES, 8) | dict.fromkeys(STAGES, 8) | {script: 9 + number for number, script in enumerate(CHAINS)}
 SOURCES = [
     path
     for path in [*ROOT.glob("*.py"), *ROOT.glob("*/**/*.py")]
@@ -51,7 +52,7 @@ def test_imports_go_one_way(path):
 
 
 def test_every_module_has_a_place():
-    assert {path.stem for path in ROOT.glob("*.py")} == {*STAGES, *CHAINS, "data_handler", "evaluation_utils"}
+    assert {path.stem for path in ROOT.glob("*.py")} == {*STAGES, *CHAINS, *PAGES, "data_handler", "evaluation_utils"}
     assert len(SOURCES) > 60
 
 
@@ -60,7 +61,7 @@ def test_help_from_the_shell_needs_no_heavy_import(script):
     code = f"import sys, {script}; assert not {{'numpy', 'torch', 'sklearn', 'matplotlib'}} & set(sys.modules), 'heavy import'"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
     command = [sys.executable, f"{script}.py", "--help"]
-    assert "--seed" in subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    assert "--verbose" in subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
 
 
 @pytest.mark.parametrize("script", SCRIPTS)

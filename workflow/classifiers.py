@@ -102,7 +102,7 @@ def train(
     for run, losses in enumerate(zip(learned, validated, strict=True)):
         steps, loss = "trees (mean over the members)" if options.model == TREES else "epoch", "cross-entropy per event (nats)"
         figure = figures.loss_curves(dict(zip(("training", "validation"), losses, strict=True)), loss, xlabel=steps)
-        save(figure, folder / f"classifier_losses_run_{run}.png")
+        save(figure, folder / f"classifier_losses_run_{run}.{options.figures}")
     lowest = np.nanmin(validated, axis=1)
     if options.mode != "supervised":
         _warn_of_more_than_a_signal(lowest.mean(), sets[0])

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import csv
-import io
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -18,7 +16,7 @@ import numpy as np
 from background.arrays import fold_folders
 from common.contract import patterns
 from common.errors import InputError
-from common.files import load_array, load_json, save_json, write_whole
+from common.files import load_array, load_json, save_csv, save_json
 from common.options import StageOptions, option
 from common.seeds import make_rng
 from evaluation.folds import ScoredRun
@@ -157,7 +155,8 @@ class Hunt:
             columns = Columns(columns.resonant, columns.features, signal_region=window.edges)
             fractions, rng = Fractions(SIDEBAND_TRAIN, SIGNAL_REGION_TRAIN, 0.0), make_rng(options.seed or 0, "separation")
             separation = separate_table(events[:, 0], events[:, -1], window, fractions, rng)
-            return write_separated(SeparatedEvents(events, events, row, separation, options.seed or 0), columns, window, folder)
+            separated = SeparatedEvents(events, events, row, separation, options.seed or 0)
+            return write_separated(separated, columns, window, folder, self.options.figures)
 
         return Stage("separation", self.folder_of(window) / "separated_data", options, inputs, patterns(SEPARATED_FILES), work)
 
@@ -235,12 +234,12 @@ class Hunt:
         overall = None if options.blind else self._overall(scored, searched, m)
         for window in searched:
             for measured in window.measured:
-                if (fit := window.fits.get(measured.efficiency)) is not None:
-                    name = f"spectrum_{window.bins.window.center:.4g}_{measured.efficiency:g}.png"
-                    whole = (window.bins.edges[0], window.bins.edges[-1])
-                    save(figures.spectrum_with_fit(window.spectra[measured.efficiency], fit, measured, whole), folder / name)
+                if (spectrum := window.spectrum(measured.efficiency)) is not None:
+                    name = f"spectrum_{window.bins.window.center:.4g}_{measured.efficiency:g}.{options.figures}"
+                    save(figures.spectrum_with_fit(spectrum, window.bins.window, measured), folder / name)
         if any(each.p0 is not None for window in searched for each in window.measured):
-            save(figures.p0_against_center(searched, self.window.resonant), folder / "p0.png")
+            places = [(window.bins.window, window.measured) for window in searched]
+            save(figures.p0_against_center(places), folder / f"p0.{options.figures}")
         said = [line(each.bins.window, measured) for each in searched for measured in each.measured]
         if len(searched) > 1:
             said.append("a signal in one window lies in the sidebands of its neighbours, whose expectations it may raise")
@@ -254,7 +253,7 @@ class Hunt:
             "said": said,
         }
         save_json(folder / "bump_hunt.json", results)
-        _save_csv(folder / "bump_hunt.csv", COLUMNS, rows(searched))
+        save_csv(folder / "bump_hunt.csv", COLUMNS, rows(searched))
         return {"global": results["global"], "windows": len(searched), "left_out": results["left_out"]}
 
     def _overall(self, scored: Sequence[ScoredWindow], searched: Sequence[SearchedWindow], m: np.ndarray) -> GlobalResult | None:
@@ -299,14 +298,6 @@ def background_toys(scored: Sequence[ScoredWindow], searched: Sequence[SearchedW
     return PatternToys(selections, m, [each.n_passed(tuple(found.fits)) for each, found in zip(scored, searched, strict=True)])
 
 
-def _save_csv(path: Path, head: Sequence[str], lines: Any) -> None:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(head)
-    writer.writerows(lines)
-    write_whole(path, lambda partial: partial.write_text(text.getvalue(), encoding="utf-8"))
-
-
 def curve_stage(options: SearchOptions, save_dir: Path, folders: Mapping[float, Path], window: Window) -> Stage:
     """Significance against injected signal, in the window that is searched, or that of a scan next to where the signal is counted."""
 
@@ -335,8 +326,8 @@ def curve_stage(options: SearchOptions, save_dir: Path, folders: Mapping[float, 
                 )
         names = ("injected_s_over_b", "center", "efficiency", "observed", "expected", "z", "p0")
         save_json(folder / "injection.json", {"points": [dict(zip(names, values, strict=True)) for values in lines]})
-        _save_csv(folder / "injection.csv", names, lines)
-        save(figures.significance_against_injected(list(folders), found), folder / "injection.png")
+        save_csv(folder / "injection.csv", names, lines)
+        save(figures.significance_against_injected(list(folders), found), folder / f"injection.{options.figures}")
         return {"points": len(lines)}
 
     return Stage("injection_curve", save_dir, options, inputs, patterns(CURVE_FILES), work, after=("bump_hunt",))

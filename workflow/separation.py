@@ -20,8 +20,11 @@ from plots.style import save
 logger = logging.getLogger(__name__)
 
 
-def write_separated(separated: SeparatedEvents, columns: Columns, window: Window, folder: Path) -> dict[str, Any]:
-    """Measure what the features know of the mass, write everything, and return what STAGE.json says of the results."""
+def write_separated(separated: SeparatedEvents, columns: Columns, window: Window, folder: Path, figures: str) -> dict[str, Any]:
+    """Measure what the features know of the mass, write everything, and return what STAGE.json says of the results.
+
+    `figures` is their format.
+    """
     sideband = separated.some_of_the_sideband(2 * EVENTS_FOR_MASS)
     rng = make_rng(separated.seed, "what the features know of the mass")
     known = warn_of_known_mass(sideband[:, 1:-1], sideband[:, 0], columns.names, window, rng)
@@ -39,7 +42,7 @@ def write_separated(separated: SeparatedEvents, columns: Columns, window: Window
     save_arrays(folder, data)
     logger.info("data.npy: all %d data events", len(data["data"]))
     columns.save(folder)
-    save(mass_spectrum(data["data"][:, 0], window), folder / "mjj_spectrum.png")
+    save(mass_spectrum(data["data"][:, 0], window), folder / f"mjj_spectrum.{figures}")
     if not labelled:
         logger.info("the events have no labels: what needs them is left out")
     elif s_over_b is None:

@@ -179,7 +179,8 @@ def train_members(
             run.end_epoch(val_losses)
             means = [float(np.nanmean(values)) for values in (run.train_curve[-1], val_losses)]
             logger.debug("%s: epoch %d, training loss %.4f, validation loss %.4f nats", name, run.epoch - 1, *means)
-            bar.set_postfix(epoch=run.epoch, train=f"{means[0]:.4f}", val=f"{means[1]:.4f}", refresh=False)
+            best = float(np.nanmin(run.val_curve, axis=0).mean())
+            bar.set_postfix(epoch=run.epoch, train=f"{means[0]:.4f}", val=f"{means[1]:.4f}", best=f"{best:.4f}", refresh=False)
             if on_epoch is not None:
                 on_epoch(run.epoch - 1, run.validated, val_losses)
             if checkpoint is not None:

@@ -35,5 +35,5 @@ def test_every_feature_has_its_panel(n):
     rng, labels = np.random.default_rng(0), [f"x{i}" for i in range(n)]
     figure = data_against_samples(rng.normal(size=(200, n)), rng.normal(size=(300, n)), labels)
     shown = [axes for axes in figure.axes if axes.get_visible()]
-    assert len(shown) == 2 * n
+    assert len(shown) == 3 * n
     assert [axes.get_xlabel() for axes in shown if axes.get_xlabel()] == labels

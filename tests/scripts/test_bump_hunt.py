@@ -11,6 +11,7 @@ import pytest
 from toys import toy_background, toy_data, toy_signal, write_own
 
 from common.script import run_script
+from reports.search import search_page
 
 EVENTS = 14_000
 SMALL = ("--cf_model", "hgb", "--cf_n_runs", 1, "--cf_n_ensemble", 2, "--cf_k_folds", 3, "--cf_oversampling", "--cf_no_logit",
@@ -71,6 +72,20 @@ def test_a_scan_of_background_finds_nothing(scan, own):
     m = np.load(own / "data.npy")[:, 0]
     first = content["windows"][0]
     assert first["efficiencies"][0]["observed"] == ((m > first["window"]["low"]) & (m < first["window"]["high"])).sum()
+
+
+def test_the_report_of_a_search(scan, undrawn):
+    page, content = search_page(scan), results(scan)
+    assert not [section.missing for section in page.sections if section.missing]
+    titles = [section.title for section in page.sections]
+    assert len(set(titles)) == len(titles)
+    assert sum(title.startswith("Window ") for title in titles) == 2
+    facts = {fact.name: fact.value for fact in page.facts}
+    assert facts["Global p-value"] == f"{content['global']['p']:.2g}"
+    assert facts["Largest local significance"] == f"{content['global']['z']:.2f} σ"
+    assert page.summary.rstrip(".").lower() == content["said"][-1].lower()
+    table = next(section for section in page.sections if section.title.startswith("Window ")).tables[0]
+    assert [row[2] for row in table.rows] == [str(each["observed"]) for each in content["windows"][0]["efficiencies"]]
 
 
 def test_every_window_is_separated_anew_from_all_data(scan, own):

@@ -16,6 +16,7 @@ from evaluation.folds import SCORES_FILE, selected_by_cuts
 from evaluation.scores import SCORE_FILES
 from evaluation_utils import evaluate_run, sculpting_of_run
 from events.records import load_scores
+from reports.run import run_page
 
 EVENTS = 7000
 IN_FOLDS = ("--cf_use_class_weights", "--cf_k_folds", "3", "--mode", "CWoLa")
@@ -36,7 +37,7 @@ def truth(own):
 
 
 @pytest.mark.parametrize("mode", ["CATHODE", "LaCATHODE", "CWoLa", "ANODE"])
-def test_events_without_labels_go_through(mode, own, truth, tmp_path, run, small_configs, caplog):
+def test_events_without_labels_go_through(mode, own, truth, tmp_path, run, small_configs, caplog, undrawn):
     caplog.set_level("INFO")
     folds = ["--cf_k_folds", 3] if mode in ("LaCATHODE", "CWoLa") else []
     run("run_all", *small_configs, *folds, "--cf_use_class_weights", data_dir=own, save_dir=tmp_path, mode=mode)
@@ -68,6 +69,11 @@ def test_events_without_labels_go_through(mode, own, truth, tmp_path, run, small
     assert all(any(path.match(pattern) for pattern in known) for path in written)
     assert (tmp_path / "selected.png").is_file()
     assert not (tmp_path / "result_SIC.png").exists()
+    page = run_page(tmp_path)
+    assert not [section.missing for section in page.sections if section.missing]
+    assert not {"Performance", "Background sculpting"} & {section.title for section in page.sections}
+    assert {fact.name: fact.value for fact in page.facts}[f"Selected at ε_B = {cut['efficiency']:g}"] == str(cut["found"])
+    assert "Nobody knows the labels" in page.summary
     caplog.clear()
     run("run_all", *small_configs, *folds, "--cf_use_class_weights", data_dir=own, save_dir=tmp_path, mode=mode)
     assert sum(line.endswith(": up to date") for line in caplog.messages) >= 2

@@ -26,6 +26,7 @@ from evaluation_utils import (
 )
 from models.classifier import NeuralNetworkClassifier
 from models.density import load_density
+from reports.run import run_page
 
 DEFAULTS = {
     "CATHODE": ["--cf_realistic_conditional", "--cf_oversampling", "--cf_no_logit", "--cf_use_class_weights", "--cf_save_model"],
@@ -38,7 +39,7 @@ DEFAULTS = {
 
 
 @pytest.mark.parametrize("mode", MODES.names)
-def test_every_mode_runs_and_finds_the_toy_signal(mode, toy_dir, small_configs, tmp_path, run):
+def test_every_mode_runs_and_finds_the_toy_signal(mode, toy_dir, small_configs, tmp_path, run, undrawn):
     out = tmp_path / "out"
     run("run_all", "--mode", mode, "--data_dir", toy_dir, "--save_dir", out, *small_configs, *DEFAULTS[mode], "--cf_epochs", 8)
     evaluation = evaluate_run(out, out)
@@ -49,6 +50,7 @@ def test_every_mode_runs_and_finds_the_toy_signal(mode, toy_dir, small_configs, 
     assert X.shape[1] == 7
     assert (out / "sculpting.png").exists() == (out / "sculpting.json").exists() == (mode != "ANODE")
     assert X.dtype == np.float32
+    check_report(out, mode)
     if mode == "ANODE":
         assert preds.shape == (1, 1, len(X))
         assert (preds >= 0).all()
@@ -66,6 +68,23 @@ def test_every_mode_runs_and_finds_the_toy_signal(mode, toy_dir, small_configs, 
         np.testing.assert_array_equal(X[:, -2], y)
         assert set(np.unique(X[X[:, -2] == 0, -1])) <= ({0} if mode == "supervised" else {5})
     assert (out / "X_extrasig.npy").exists() == (mode != "supervised")
+
+
+def check_report(folder, mode):
+    """The report of a whole run misses nothing, and says what STAGE.json says."""
+    page, found = run_page(folder), json.loads((folder / "STAGE.json").read_text())
+    titles, results = [section.title for section in page.sections], found["evaluation"]["results"]
+    assert not [section.missing for section in page.sections if section.missing]
+    assert ("Background sculpting" in titles) == ("Data and background" in titles) == (mode != "ANODE")
+    assert ("Training of the density" in titles) == (mode in ("CATHODE", "LaCATHODE", "ANODE"))
+    assert "Selected events" not in titles
+    facts = {fact.name: fact.value for fact in page.facts}
+    merit = results["merit"]["max_sic"]
+    assert facts["Max SIC"] == f"{merit['value']:.2f} ± {merit['error']:.2f}"
+    assert facts["AUC"] == f"{np.mean(results['auc']):.3f}"
+    assert ("S/√B" in facts) == (mode not in ("ANODE", "supervised"))
+    assert page.command.startswith("python ") or ".py" not in page.command
+    assert all(picture.alt for section in page.sections for picture in section.pictures)
 
 
 def test_stage_files_of_the_density_estimator(toy_dir, small_configs, tmp_path, run):

@@ -1,0 +1,229 @@
+"""A folder of results as a report sees it: what STAGE.json says of it, and the arrays beside it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from background.arrays import ARRAY_FILES, SCALER_FILE, fold_folders
+from background.mode import Mode
+from background.registry import MODES
+from common.contract import OutputFile
+from common.errors import InputError
+from common.files import load_array, load_json
+from evaluation.closure import CLOSURE_FILES
+from evaluation.folds import FILE, SCORES_FILE, ScoredRun
+from evaluation.scores import ANODE_FILES, EVALUATION_FILES, SCORE_FILES
+from events.columns import Columns
+from events.separation import SEPARATED_FILES
+from events.view import UNKNOWN, Events
+from models.density import DENSITY_FILES
+from models.scalers import scaler_from_dict
+from search.results import CURVE_FILES, SEARCH_FILES
+from workflow.evaluation import is_labelled, scored_run
+from workflow.records import RECORD, Record, read_records
+
+ALL_FILES = (*DENSITY_FILES, *CLOSURE_FILES, *ARRAY_FILES, *SCORE_FILES, SCORES_FILE, *ANODE_FILES, *EVALUATION_FILES,
+             *SEPARATED_FILES, *SEARCH_FILES, *CURVE_FILES)  # fmt: skip
+NUMBER = re.compile(r"(?<=_)[0-9]+(\.[0-9]+)?(?=[_./])")  # in names of files that are many of one kind
+DENSITY_STAGE, CLOSURE_STAGE = "density_estimator ", "closure_test "
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Data and what stands for their background, in the features' own units where these are known.
+
+    Attributes
+    ----------
+    columns : Columns
+        What they are called.
+    data, background : arrays [n, 1 + d]
+        Masses and features.
+    in_units : bool
+        False: features are preprocessed, and have no unit.
+    """
+
+    columns: Columns
+    data: np.ndarray
+    background: np.ndarray
+    in_units: bool
+
+    @property
+    def axes(self) -> list[str]:
+        """Labels of the axes."""
+        first, *others = self.columns.axes
+        return [first, *(others if self.in_units else [f"{column.label} (standardized)" for column in self.columns.features])]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Files of one kind: how they are called, how many, their bytes, the stage that wrote them, and what is in them."""
+
+    name: str
+    n: int
+    size: int
+    stage: str
+    content: str
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A folder with STAGE.json.
+
+    Attributes
+    ----------
+    folder : Path
+    records : dict
+        By stage.
+    """
+
+    folder: Path
+    records: dict[str, Record]
+
+    @classmethod
+    def read(cls, folder: Path) -> RunFolder:
+        """That in a folder.
+
+        Raises
+        ------
+        InputError
+            If there is no STAGE.json, or a damaged one.
+        """
+        folder = Path(folder)
+        if not (folder / RECORD).is_file():
+            raise InputError(f"{folder}: no {RECORD}, so that nobody knows what these results are")
+        return cls(folder, read_records(folder))
+
+    def results(self, stage: str) -> dict[str, Any]:
+        """What a stage has said of its results; nothing where it has not been done."""
+        return self.records.get(stage, {}).get("results", {})
+
+    def option(self, name: str) -> Any:
+        """The value that any stage was given; None where none was."""
+        return next((record["options"][name] for record in self.records.values() if name in record["options"]), None)
+
+    @property
+    def mode(self) -> Mode | None:
+        """The mode; None where nothing says which."""
+        name = "ANODE" if "likelihood_ratios" in self.records else self.option("mode")
+        return MODES.get(name) if name in MODES.names else None
+
+    @property
+    def has_classifier(self) -> bool:
+        """Whether classifiers belong to such a run, be they trained or not."""
+        return self.mode is None or self.mode.has_classifier
+
+    @property
+    def command(self) -> str:
+        """The command of the stage that ended last."""
+        ended = sorted((record.get("end", ""), record.get("command", "")) for record in self.records.values())
+        command = ended[-1][1] if ended else ""
+        return f"python {command}" if command.split(" ")[0].endswith(".py") else command
+
+    @property
+    def warnings(self) -> list[str]:
+        """Of all stages, each once."""
+        return list(dict.fromkeys(str(text) for record in self.records.values() for text in record.get("warnings", [])))
+
+    @property
+    def seconds(self) -> float:
+        """How long all stages took together."""
+        return sum(seconds_of(record) or 0.0 for record in self.records.values())
+
+    @cached_property
+    def read_from(self) -> dict[Path, dict[str, Record]]:
+        """Other folders that were read from and are still there, with their records."""
+        named = dict.fromkeys(Path(place) for record in self.records.values() for place in record.get("read_from", []))
+        return {place: read_records(place) for place in named if place.is_dir()}
+
+    def densities(self, prefix: str = DENSITY_STAGE) -> Iterator[tuple[Path, str, Record]]:
+        """Folder, name and record of the density estimators that the run has trained or used, or of their closure tests."""
+        name, seen = self.option("model_file_name"), set()
+        known = (None, name, f"{name}_inner") if name else (None,)
+        for place, records in {self.folder: self.records, **self.read_from}.items():
+            for stage, record in records.items():
+                mine = stage.removeprefix(prefix)
+                if stage.startswith(prefix) and mine not in seen and (mine in known or place == self.folder):
+                    seen.add(mine)
+                    yield place, mine, record
+
+    @cached_property
+    def scored(self) -> ScoredRun | None:
+        """The scores of a run in folds, or without labels."""
+        return scored_run(self.folder, self.folder) if (self.folder / FILE).is_file() else None
+
+    @property
+    def is_labelled(self) -> bool:
+        """Whether anybody knows what the tested events are."""
+        return is_labelled(self.folder, self.scored)
+
+    def compared(self) -> Compared:
+        """The training data and what stands for their background; in folds those of the first.
+
+        Raises
+        ------
+        InputError
+            If stage 3 has not been done.
+        """
+        place = (fold_folders(self.folder) or [self.folder])[0]
+        events = Events(load_array(place / "X_train.npy"), mixed=True)
+        columns, in_units = Columns.read(place, events.n_features), (place / SCALER_FILE).is_file()
+        x = events.x.astype(np.float64)
+        if in_units:
+            x = scaler_from_dict(load_json(place / SCALER_FILE)).inverse_transform(x)
+        both = np.column_stack([events.m, x])
+        return Compared(columns, both[events.is_data], both[~events.is_data], in_units)
+
+    def numbers(self) -> tuple[int, int] | None:
+        """Signal and background events among the data of the signal region that are searched; None where nobody knows."""
+        if self.scored is not None:
+            labels = np.array([]) if self.scored.labels is None else self.scored.labels[self.scored.in_signal_region]
+        elif self.mode is None or not self.mode.has_classifier or self.mode.name == "supervised":
+            return None
+        else:
+            parts = [Events(load_array(self.folder / f"X_{name}.npy"), mixed=True) for name in ("train", "validation")]
+            labels = np.concatenate([part.label[part.is_data] for part in parts])
+        known = len(labels) > 0 and not (labels == UNKNOWN).any()
+        return (int((labels == 1).sum()), int((labels == 0).sum())) if known else None
+
+    def files(self) -> list[Kind]:
+        """What the stages have written, files that differ by a number in one line."""
+        kinds: dict[tuple[str, str], list[int]] = {}
+        for stage, record in self.records.items():
+            for name, kept in record["outputs"].items():
+                kinds.setdefault((stage, NUMBER.sub("N", name)), []).append(int(kept["size"]))
+        return [Kind(name, len(sizes), sum(sizes), stage, _content(name)) for (stage, name), sizes in kinds.items()]
+
+
+def _content(name: str) -> str:
+    """What the table of files says of a file, as far as its name is in it."""
+    last = Path(name).name
+    for file in ALL_FILES:
+        for wanted in file.name.split(", "):
+            if re.fullmatch(_as_expression(wanted, file), last):
+                return file.content
+    return ""
+
+
+def _as_expression(wanted: str, file: OutputFile) -> str:
+    """A regular expression for a name in which capitals stand for a number or a name."""
+    stem, _, ending = wanted.rpartition(".")
+    expression = re.escape(stem)
+    for word, means in (("NAME", ".+"), ("CENTER_EFFICIENCY", ".+"), ("ARRAY", ".+"), ("_E", "_N"), ("_R", "_N")):
+        expression = re.sub(rf"{word}(?![a-zA-Z])", means, expression)
+    return f"{expression}\\.({'|'.join(file.endings) or re.escape(ending)})"
+
+
+def seconds_of(record: Record) -> float | None:
+    """How long a stage took; None where its record does not say."""
+    try:
+        return (datetime.fromisoformat(record["end"]) - datetime.fromisoformat(record["start"])).total_seconds()
+    except (KeyError, TypeError, ValueError):
+        return None

@@ -1,0 +1,63 @@
+"""Numbers in words, as a report has them."""
+
+from __future__ import annotations
+
+from evaluation.curves import MIN_BACKGROUND
+
+RULE = f"taken where the statistical error of ε_B is at most 20 %, that is where at least {MIN_BACKGROUND} background events pass"
+
+
+def measured(content: dict[str, float]) -> str:
+    """A value and its error, as `evaluation.errors.Measured` prints them."""
+    return f"{content['value']:.2f} ± {content['error']:.2f}"
+
+
+def area(content: dict[str, float], prefix: str = "") -> str:
+    """A two-sample AUC and its error."""
+    return f"{content[f'{prefix}two_sample_auc']:.4f} ± {content[f'{prefix}two_sample_auc_error']:.4f}"
+
+
+def time(text: str) -> str:
+    """A time of STAGE.json, which is in UTC.
+
+    Examples
+    --------
+    >>> time("2026-11-26T18:18:44+00:00")
+    '2026-11-26 18:18:44'
+    """
+    return text.replace("T", " ").removesuffix("+00:00")
+
+
+def duration(seconds: float) -> str:
+    """A time that people read.
+
+    Examples
+    --------
+    >>> duration(42), duration(125), duration(7380)
+    ('42 s', '2 min 5 s', '2 h 3 min')
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def size(n: int) -> str:
+    """A number of bytes.
+
+    Examples
+    --------
+    >>> size(812), size(20_480), size(7_340_032)
+    ('812 B', '20 kB', '7.3 MB')
+    """
+    return f"{n} B" if n < 1000 else f"{n / 1000:.0f} kB" if n < 10**6 else f"{n / 10**6:.1f} MB"
+
+
+def plural(n: int, word: str) -> str:
+    """A number of things.
+
+    Examples
+    --------
+    >>> plural(1, "run"), plural(3, "run")
+    ('1 run', '3 runs')
+    """
+    return f"{n} {word}{'' if n == 1 else 's'}"

@@ -1,0 +1,136 @@
+"""compare_runs.py: pooled runs, the same test events, paired errors, and what is said where test events differ."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+
+import html5lib
+import numpy as np
+import pytest
+
+from common.errors import InputError
+from evaluation.errors import figures_of_merit, paired_differences
+from evaluation.event_sets import EventSet, event_ids
+from reports.compared import find_test_sets, named_folders, read_compared
+from reports.comparison import Comparison, write_comparison
+from workflow.evaluation import load_test_scores
+
+
+def rows_of(path):
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture
+def others(reported, tmp_path):
+    """Two runs on the same events, one of them in another order, and one on other events."""
+    rng, folders = np.random.default_rng(0), {}
+    for name in ("same", "shuffled", "different"):
+        folder = folders[name] = tmp_path / name
+        folder.mkdir()
+        for file in (
+            "X_train.npy",
+            "X_validation.npy",
+            "X_test.npy",
+            "preds_matris.npy",
+            "val_loss_matris.npy",
+            "STAGE.json",
+            "columns.json",
+        ):
+            shutil.copy(reported / file, folder)
+        records = json.loads((folder / "STAGE.json").read_text())
+        records["classifiers"]["inputs"] = {}
+        (folder / "STAGE.json").write_text(json.dumps(records))
+    X, scores = np.load(reported / "X_test.npy"), np.load(reported / "preds_matris.npy")
+    order = rng.permutation(len(X))
+    np.save(folders["shuffled"] / "X_test.npy", X[order])
+    np.save(folders["shuffled"] / "preds_matris.npy", scores[..., order])
+    X[:, 0] += 0.001
+    np.save(folders["different"] / "X_test.npy", X)
+    return folders
+
+
+def test_the_same_events_are_recognised_in_any_order(reported, others, tmp_path):
+    folders = [reported, others["same"], others["shuffled"]]
+    write_comparison(folders, ["a", "b", "c"], tmp_path / "out", "svg")
+    rows, differences = rows_of(tmp_path / "out" / "runs.csv"), rows_of(tmp_path / "out" / "differences.csv")
+    assert [row["test_set"] for row in rows] == ["A", "A", "A"]
+    merit = figures_of_merit(*load_test_scores(reported, reported))
+    assert float(rows[0]["max_sic"]) == merit.max_sic.value
+    assert float(rows[0]["max_sic_error"]) == merit.max_sic.error
+    assert {(row["first"], row["second"]) for row in differences} == {("a", "b"), ("a", "c"), ("b", "c")}
+    assert all(abs(float(row["difference"])) < 1e-9 and float(row["error"]) < 1e-9 for row in differences)
+    html5lib.HTMLParser(strict=True).parse((tmp_path / "out" / "comparison.html").read_text())
+    assert {path.name for path in (tmp_path / "out").glob("*.svg")} == {"roc.svg", "sic.svg", "merits.svg"}
+
+
+def test_other_events_are_never_overlaid_silently(reported, others, tmp_path, caplog, undrawn):
+    compared, left_out = read_compared(named_folders([reported, others["different"], tmp_path / "nowhere"], ["a", "b", "gone"]))
+    comparison = Comparison.of(compared, left_out)
+    assert list(comparison.evaluations()) == ["a [test set A]", "b [test set B]"]
+    assert comparison.sets == ["A", "B"]
+    assert not comparison.differences
+    write_comparison([reported, others["different"]], [], tmp_path / "out", "png")
+    assert "tested on different events" in caplog.text
+    assert "tested on different events" in (tmp_path / "out" / "comparison.html").read_text()
+    assert left_out == [f"gone is left out: {tmp_path / 'nowhere'}: no STAGE.json, so that nobody knows what these results are"]
+
+
+def test_runs_of_one_name_are_pooled(reported, others, tmp_path):
+    names = ["seeds", "seeds", "seeds"]
+    compared, _ = read_compared(named_folders([reported, others["same"], others["shuffled"]], names))
+    assert len(compared) == 1
+    assert len(compared[0].evaluation.auc) == 6
+    mixed, _ = read_compared(named_folders([reported, others["different"]], ["x", "x"]))
+    assert find_test_sets(mixed)[1] == [None]
+    assert Comparison.of(mixed, []).rows()[0]["max_sic_error"] is None
+
+
+def test_a_scan_is_compared_by_its_axes(reported, others, tmp_path):
+    (tmp_path / "scan").mkdir()
+    lines = [
+        ("folder", "S_over_B", "model", "seed"),
+        ("../same", 0.01, "nn", 1),
+        ("../shuffled", 0.01, "nn", 2),
+        (str(reported), 0.02, "nn", 1),
+    ]
+    with (tmp_path / "scan" / "scan.csv").open("w") as file:
+        csv.writer(file).writerows(lines)
+    found = list(named_folders([tmp_path / "scan" / "scan.csv"], []))
+    assert [name for name, *_ in found] == ["S_over_B 0.01", "S_over_B 0.01", "S_over_B 0.02"]
+    compared, _ = read_compared(iter(found))
+    assert [len(each.tests) for each in compared] == [2, 1]
+
+
+def test_what_cannot_be_compared_is_refused(reported, tmp_path, fails):
+    out = ["--out", tmp_path / "out"]
+    assert "2 --labels for 1 runs" in fails("compare_runs", reported, *out, "--labels", "a", "b")
+    (tmp_path / "scan.csv").write_text("a,b\n1,2\n")
+    assert "has a column folder" in fails("compare_runs", tmp_path / "scan.csv", *out)
+    assert "no STAGE.json" in fails("compare_runs", tmp_path, *out)
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(InputError, match="cannot be read"):
+        list(named_folders([tmp_path / "absent.csv"], []))
+
+
+def test_paired_errors_are_smaller_where_methods_agree():
+    """Of two scores that nearly agree the difference is known better than either; of independent ones it is not."""
+    rng = np.random.default_rng(1)
+    labels = np.repeat([1, 0], [2000, 20_000])
+    score = labels * 2 + rng.normal(size=len(labels))
+    near, far = score + 0.05 * rng.normal(size=len(labels)), labels * 2 + rng.normal(size=len(labels))
+    alone = figures_of_merit(score, labels).max_sic.error
+    errors = {d.second: d.value.error for d in paired_differences({"a": score, "near": near, "far": far}, labels)
+              if d.first == "a" and d.quantity == "max SIC"}  # fmt: skip
+    assert errors["near"] < 0.7 * alone < errors["far"]
+
+
+def test_equal_masses_are_told_apart():
+    m, labels = np.array([3.5, 3.5, 3.4, 3.5]), np.array([0, 1, 0, 0])
+    assert len(set(event_ids(m, labels))) == 4
+    events = EventSet.of(m, labels)
+    scores = np.array([[0.1, 0.9, 0.3, 0.2]])
+    assert sorted(events.spread(event_ids(m, labels), scores)[0]) == [0.1, 0.2, 0.3, 0.9]
+    assert events.spread(event_ids(m, labels), scores)[0][events.labels == 1] == [0.9]
