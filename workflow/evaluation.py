@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from background.arrays import OUTSIDE, fold_folders
-from background.options import ModeOptions
+from background.options import ModeOptions, PresetOptions
+from background.registry import MODES
 from common.contract import patterns
 from common.errors import InputError
 from common.files import load_array, save_json
@@ -260,11 +261,11 @@ def _is_labelled(run_dir: Path, run: ScoredRun | None) -> bool:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluationOptions(ModeOptions, StageOptions):
+class EvaluationOptions(ModeOptions, PresetOptions, StageOptions):
     """What STAGE.json says of an evaluation."""
 
 
-def evaluation_stage(run_dir: Path, mode: str) -> Stage:
+def evaluation_stage(run_dir: Path, mode: str, preset: str | None = None) -> Stage:
     """The evaluation of a run as a stage that writes into its folder; it takes seconds, and its figures are what the user came for."""
 
     def inputs() -> list[Path]:
@@ -280,9 +281,10 @@ def evaluation_stage(run_dir: Path, mode: str) -> Stage:
         return [path for name in names for path in sorted(run_dir.glob(f"{name}.npy"))]
 
     def work(folder: Path) -> dict[str, Any]:
-        return summarise_run(run_dir, folder, mode)
+        stands_for = {} if preset is None else {"preset_stands_for": dict(MODES.get(mode).presets[preset])}
+        return stands_for | summarise_run(run_dir, folder, mode)
 
-    return Stage("evaluation", run_dir, EvaluationOptions(mode=mode), inputs, patterns(EVALUATION_FILES), work)
+    return Stage("evaluation", run_dir, EvaluationOptions(mode=mode, preset=preset), inputs, patterns(EVALUATION_FILES), work)
 
 
 def _evaluations(scores: np.ndarray, labels: np.ndarray) -> list[Evaluation]:
