@@ -49,7 +49,7 @@ CUT = "0.01"  # share of the background that is kept where sculpting is stated
 Curves = Mapping[str, Sequence["PaperRun"]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PaperRun:
     """A folder that run_all.py has filled.
 
@@ -167,7 +167,9 @@ class PaperRuns:
             for run in (runs[folder] for folder in folders[pattern] if folder in done):
                 if (name := label or run.mode) is None:
                     raise InputError(f"{run.folder}: STAGE.json does not say which mode it is; give its curve a name in {path}")
-                lists[key].setdefault(name, []).append(run)
+                of_curve = lists[key].setdefault(name, [])
+                if run not in of_curve:
+                    of_curve.append(run)
         lists = {key: {name: curves[name] for name in _in_order(curves)} for key, curves in lists.items()}
         absent = [pattern for pattern, found in folders.items() if not done & set(found)]
         absent += [str(folder) for found in folders.values() for folder in found if folder.is_dir() and folder not in done]

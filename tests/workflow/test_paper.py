@@ -22,13 +22,13 @@ def test_folders_become_curves(tmp_path):
     for name, mode in (("a1", "CWoLa"), ("a2", "CATHODE"), ("a3", "CATHODE")):
         write_run(tmp_path / name, mode, 1.0, seed=int(name[1]))
     (tmp_path / "a4").mkdir()  # not done
-    runs = read(tmp_path, "sample: events\nmodes: a*/\ns_over_b: {mine: [a2, a1], CATHODE: a3}\nshifted: none/\n")
+    runs = read(tmp_path, "sample: events\nmodes: a*/\ns_over_b: {mine: [a2, a1, 'a[12]'], CATHODE: a3}\nshifted: none/\n")
     assert {label: [run.folder.name for run in of_label] for label, of_label in runs.lists["modes"].items()} == {
         "CATHODE": ["a2", "a3"],
         "CWoLa": ["a1"],
     }
     assert list(runs.lists["modes"]) == ["CATHODE", "CWoLa"], "in the order of the modes"
-    assert [run.folder.name for run in runs.lists["s_over_b"]["mine"]] == ["a2", "a1"]
+    assert [run.folder.name for run in runs.lists["s_over_b"]["mine"]] == ["a2", "a1"], "no folder counts twice"
     assert runs.lists["modes"]["CATHODE"][0] is runs.lists["s_over_b"]["mine"][0], "read once"
     assert runs.absent == ("none/", str(tmp_path / "a4"))
     assert (runs.sample, runs.figures) == ("events", tmp_path / "figures")
