@@ -1,4 +1,4 @@
-"""How well the signal was found: ROC, SIC, and the scan over S/B."""
+"""How well the signal was found: ROC and SIC."""
 
 from __future__ import annotations
 
@@ -105,17 +105,3 @@ def _finish_axes(roc: Axes, sic: Axes, sic_range: tuple[float, float] | None) ->
         axes.legend(fontsize="small")
     roc.set(ylabel=r"background rejection $1/\epsilon_B$", yscale="log")
     sic.set(ylabel=r"significance improvement $\epsilon_S/\sqrt{\epsilon_B}$", ylim=sic_range)
-
-
-def signal_scan(s_over_b: Sequence[float], max_sic: Sequence[Sequence[float]], label: str = "") -> Figure:
-    """Max SIC against S/B in the signal region: median and 68 % band over the runs of every S/B."""
-    order = np.argsort(s_over_b)
-    x = 100 * np.asarray(s_over_b, dtype=float)[order]
-    low, median, high = np.array([np.quantile(max_sic[i], (0.16, 0.5, 0.84)) for i in order]).T
-    figure, axes = plt.subplots(figsize=(6.4, 4), layout="constrained")
-    axes.fill_between(x, low, high, alpha=0.25, lw=0, label="68 % of the runs")
-    axes.plot(x, median, marker="o", label=f"{label} median".strip())
-    axes.axhline(1, color="grey", ls=":", label="no improvement")
-    axes.set(xlabel="S/B in the signal region (%)", ylabel=r"max SIC (error of $\epsilon_B$ at most 20 %)", ylim=(0, None))
-    axes.legend()
-    return figure
