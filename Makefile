@@ -12,9 +12,8 @@ SAMPLE := --features_file sample_data/events.features.h5 --extra_bkg_file sample
 
 run: .venv/.installed
 	$(BIN)/python run_data_preparation_LHCORD.py $(SAMPLE) --outdir $(RUN_DATA)
-	$(BIN)/python run_all.py --mode CATHODE --data_dir $(RUN_DATA) --save_dir $(RUN_DIR) \
-	    --cf_separate_val_set --no_extra_signal --cf_n_samples 60000 --cf_realistic_conditional --cf_oversampling --cf_no_logit \
-	    --cf_use_class_weights --cf_save_model --cf_epochs 40 --seed 1
+	$(BIN)/python run_all.py --mode CATHODE --preset paper --data_dir $(RUN_DATA) --save_dir $(RUN_DIR) \
+	    --cf_n_samples 60000 --cf_epochs 40 --seed 1
 
 search: .venv/.installed
 	$(BIN)/python run_data_preparation_LHCORD.py $(SAMPLE) --outdir $(RUN_DATA)

@@ -2,20 +2,18 @@
 
 The best performance (arXiv:2109.00546 with the boosted trees of arXiv:2309.13111; without --cf_model hgb, networks as published):
 
-    python run_all.py --data_dir separated_data/ --mode CATHODE --cf_separate_val_set --no_extra_signal --cf_n_samples 400000 \\
-        --cf_realistic_conditional --cf_oversampling --cf_no_logit --cf_use_class_weights --cf_save_model --cf_model hgb
+    python run_all.py --data_dir separated_data/ --mode CATHODE --preset paper --cf_model hgb
 
 What to compare it with; --cf_model hgb may be added to all but ANODE, and is better in all but LaCATHODE:
 
-    python run_all.py --data_dir separated_data/ --mode LaCATHODE --cf_separate_val_set --no_extra_signal --cf_use_class_weights \\
-        --cf_save_model
-    python run_all.py --data_dir separated_data/ --mode ANODE --no_extra_signal
-    python run_all.py --data_dir separated_data/ --mode CWoLa --cf_separate_val_set --no_extra_signal --cf_oversampling \\
-        --cf_no_logit --cf_use_class_weights --cf_save_model
-    python run_all.py --data_dir separated_data/ --mode idealized_AD --cf_separate_val_set --no_extra_signal --cf_no_logit \\
-        --cf_oversampling --cf_use_class_weights --cf_save_model --cf_extra_bkg
-    python run_all.py --data_dir separated_data/ --mode supervised --cf_separate_val_set --no_extra_signal --cf_no_logit \\
-        --cf_oversampling --cf_save_model --cf_extra_bkg
+    python run_all.py --data_dir separated_data/ --mode LaCATHODE --preset paper
+    python run_all.py --data_dir separated_data/ --mode ANODE --preset paper
+    python run_all.py --data_dir separated_data/ --mode CWoLa --preset paper
+    python run_all.py --data_dir separated_data/ --mode idealized_AD --preset paper
+    python run_all.py --data_dir separated_data/ --mode supervised --preset paper
+
+--preset paper stands for the flags of the mode that docs/running.md lists. A flag that is given beside it counts; one that is to be off
+is followed by false: --preset paper --cf_oversampling false.
 
 Everything is written into one folder; the last lines say the max SIC of every run, and where report.html is. STAGE.json there says what
 was read and written: a stage whose flags, inputs and outputs are those of its record is not done again.
@@ -25,14 +23,16 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import run_ANODE_evaluation as anode_evaluation
 import run_ANODE_training as density
 import run_classifier_data_creation as creation
 import run_classifier_training as training
+from background.options import PresetOptions
 from common.options import ReportOptions, ResumableOptions, chained, not_negative, option
 from common.script import run_script
 
@@ -43,7 +43,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(ResumableOptions, ReportOptions):
+class Options(PresetOptions, ResumableOptions, ReportOptions):
     """Options of a whole run: those of its stages, and which of them are done."""
 
     density: density.Options = chained("DE_")
@@ -67,6 +67,12 @@ class Options(ResumableOptions, ReportOptions):
     dry_run: bool = option(
         False, "only say what every stage would read and write, and whether it is up to date or why not", recorded=False
     )
+
+    @classmethod
+    def further_defaults(cls, values: Mapping[str, Any]) -> Mapping[str, Any]:
+        from background.registry import MODES
+
+        return {} if values["preset"] is None else MODES.get(values["mode"]).presets[values["preset"]]
 
 
 def main(options: Options) -> None:
@@ -97,7 +103,7 @@ def main(options: Options) -> None:
             of_steps = [(step.stage.name, text) for step in steps for text in warnings_of(step.stage.folder, step.stage.name)]
             for name, text in (*of_events, *of_steps):
                 logger.warning("once more, from %s: %s", name, text)
-            perform(evaluation_stage(save_dir, options.arrays.mode, options.figures), resume=False)
+            perform(evaluation_stage(save_dir, options.arrays.mode, options.figures, options.preset), resume=False)
             if not options.no_report:
                 write_report(save_dir)
 

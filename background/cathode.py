@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from background.arrays import Background
 from background.densities import load_densities
-from background.mode import ClassifierMode
+from background.mode import PAPER, ClassifierMode
 from background.options import ArraysOptions
 from background.sampling import as_samples, load_external_samples, sample_finite, sample_masses, warn_of_extrapolation
 from events.regions import EventSource
@@ -27,6 +27,16 @@ class Cathode(ClassifierMode):
         "ANODE_models", "model_file_name", "DE_dir", "no_logit_trained", "n_samples", "realistic_conditional", "KDE_bandwidth",
         "external_samples", "oversampling", "no_logit",
     )  # fmt: skip
+    presets = {
+        "paper": PAPER
+        | {
+            "cf_n_samples": 400_000,
+            "cf_realistic_conditional": True,
+            "cf_oversampling": True,
+            "cf_no_logit": True,
+            "cf_use_class_weights": True,
+        }
+    }
 
     def densities_for(self, options: ArraysOptions) -> tuple[str, ...]:
         return () if options.external_samples else self.densities

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from background.arrays import Background
-from background.mode import ClassifierMode
+from background.mode import PAPER, ClassifierMode
 from background.options import ArraysOptions, LearningOptions
 from background.weights import balanced
 from common.errors import InputError
@@ -29,6 +29,7 @@ class CWoLa(ClassifierMode):
     score = "classifier: SR data against strips, strips weighted equally"
     class_names = ("data", "sideband strips")
     learns_from_strips = True
+    presets = {"paper": PAPER | {"cf_oversampling": True, "cf_no_logit": True, "cf_use_class_weights": True}}
 
     def files(self, options: ArraysOptions) -> list[Sequence[str]]:
         return super().files(options) if options.k_folds else [*super().files(options), SIDEBAND]

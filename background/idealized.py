@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterator, Sequence
 
 from background.arrays import Background
-from background.mode import ClassifierMode
+from background.mode import PAPER, ClassifierMode
 from background.options import ArraysOptions
 from events.regions import EXTRA_BACKGROUND, EventSource
 from events.view import Events
@@ -22,6 +22,9 @@ class IdealizedAD(ClassifierMode):
     score = "classifier: SR data against that background"
     uses = ("extra_bkg", "oversampling", "no_logit")
     needs_labels = True
+    presets = {
+        "paper": PAPER | {"cf_extra_bkg": True, "cf_oversampling": True, "cf_no_logit": True, "cf_use_class_weights": True}
+    }
 
     def files(self, options: ArraysOptions) -> list[Sequence[str]]:
         return [*super().files(options), *([EXTRA_BACKGROUND] if options.extra_bkg else [])]

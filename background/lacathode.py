@@ -13,7 +13,7 @@ import numpy as np
 
 from background.arrays import Background
 from background.densities import checked_density
-from background.mode import ClassifierMode
+from background.mode import PAPER, ClassifierMode
 from background.options import ArraysOptions
 from background.sampling import as_samples
 from common.errors import InputError
@@ -37,7 +37,7 @@ class LaCathode(ClassifierMode):
     densities = ("sideband",)
     class_names = ("data", "N(0, 1)")
     uses = ("ANODE_models", "model_file_name", "DE_dir", "no_logit_trained", "n_latent_epochs")
-
+    presets = {"paper": PAPER | {"cf_use_class_weights": True}}
     needs_systematic = True  # the latent sideband is N(0, 1), as the flow was trained there
     cuts_range = False  # latent coordinates have no boundaries
 

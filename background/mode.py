@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from typing import ClassVar
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from events.window import Window
 
 logger = logging.getLogger(__name__)
 
+PAPER = {"cf_separate_val_set": True, "no_extra_signal": True, "cf_save_model": True}  # of every mode with a classifier
 LARGEST_IMBALANCE = 0.05  # of a class's weight from one half, beyond which class weights are advised
 
 
@@ -40,6 +41,8 @@ class Mode(ABC):
         Whether it takes true labels for more than its evaluation.
     takes_samples : bool
         Whether samples made elsewhere can stand for the background.
+    presets : mapping
+        By the names in `PRESETS`: the values of flags of run_all.py that `--preset NAME` stands for.
     """
 
     name: ClassVar[str]
@@ -49,6 +52,7 @@ class Mode(ABC):
     has_classifier: ClassVar[bool] = False
     needs_labels: ClassVar[bool] = False
     takes_samples: ClassVar[bool] = False
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"paper": {"no_extra_signal": True}}
 
     def densities_for(self, options: ArraysOptions) -> tuple[str, ...]:
         """The regions whose density is needed with these options."""
@@ -98,6 +102,7 @@ class ClassifierMode(Mode):
     uses: ClassVar[tuple[str, ...]] = ("oversampling", "no_logit")
     cuts_range: ClassVar[bool] = True
     background_label: ClassVar[int] = SAMPLE_LABEL
+    presets = {"paper": PAPER}
     learns_from_strips: ClassVar[bool] = False
     needs_systematic: ClassVar[bool] = False
     has_classifier = True

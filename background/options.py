@@ -12,6 +12,7 @@ from events.options import EventOptions, ExtraSignalOptions, SplitOptions
 from models.registry import CLASSIFIERS, DENSITIES
 
 SAVEDIR = Path("CATHODE_results")
+PRESETS = ("paper",)
 USUAL_FOLDS, FEWEST_FOLDS = 5, 3
 
 
@@ -26,6 +27,17 @@ class ModeOptions(Options):
 
     mode: str = option(
         "CATHODE", "what stands for the background, see README", choices=MODES.names, chained_as="mode", switches=True
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PresetOptions(Options):
+    """A name for many flags."""
+
+    preset: str | None = option(
+        None,
+        "other defaults for flags; paper: those with which each mode repeats arXiv:2109.00546 and 2210.14924, listed in docs/running.md",
+        choices=PRESETS,
     )
 
 

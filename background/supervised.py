@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from background.arrays import Background, ClassifierArrays
-from background.mode import ClassifierMode
+from background.mode import PAPER, ClassifierMode
 from background.options import ArraysOptions
 from common.errors import InputError
 from events.regions import EXTRA_BACKGROUND, EXTRA_SIGNAL, EXTRA_SIGNAL_IN_ONE, EventSource
@@ -25,6 +25,7 @@ class Supervised(ClassifierMode):
     needs_labels = True
     background_label = 0  # it is true background
     uses = ("extra_bkg", "oversampling", "no_logit")
+    presets = {"paper": PAPER | {"cf_extra_bkg": True, "cf_oversampling": True, "cf_no_logit": True}}
 
     def files(self, options: ArraysOptions) -> list[Sequence[str]]:
         extra = [EXTRA_BACKGROUND] if options.extra_bkg else []

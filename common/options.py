@@ -8,6 +8,8 @@ tables in docs/flags.md.
         epochs: int = option(20, "passes over the training events", unit="epochs", check=positive)
 
 A script that chains others has their options as fields, `density: DensityOptions = chained("DE_")`: `--epochs` is `--DE_epochs` there.
+
+A flag that is on or off is off by default; `--fast` switches it on, `--fast false` off again where something else has switched it on.
 """
 
 from __future__ import annotations
@@ -106,6 +108,11 @@ class Options:
             if metadata["check"] is not None and (fault := metadata["check"](value)):
                 given = " ".join(map(str, value)) if isinstance(value, tuple) else value
                 raise InputError(f"{self.flag(f.name)} {given}: {fault}")
+
+    @classmethod
+    def further_defaults(cls, values: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Defaults, by flag, that follow from the values of all flags: what a preset stands for."""
+        return {}
 
     def flag(self, name: str) -> str:
         """The flag behind a field, as the user typed it."""
@@ -220,7 +227,8 @@ class Flag:
         """Add it to a parser."""
         metadata, help = self.field.metadata, self.help.replace("%", "%%")
         if self.kind is bool:
-            parser.add_argument(f"--{self.name}", action="store_true", help=help)
+            settings = {"nargs": "?", "type": _true_or_false, "const": True, "default": False, "metavar": "false"}
+            parser.add_argument(f"--{self.name}", help=help, **settings)
             return
         kind, many = _plain(self.kind)
         metavar = metadata["metavar"] or {int: "N", float: "X", Path: "PATH", str: "NAME"}[kind]
@@ -241,6 +249,12 @@ class Flag:
         for choice in metadata["choices"]:
             short = {"dest": self.name, "action": "store_const", "const": choice, "default": argparse.SUPPRESS}
             group.add_argument(f"--{choice}", help=f"short for --{self.name} {choice}", **short)
+
+
+def _true_or_false(text: str) -> bool:
+    if text not in ("true", "false"):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false")
+    return text == "true"
 
 
 def _plain(kind: Any) -> tuple[type, bool]:
@@ -305,6 +319,11 @@ def make_parser(description: str, options: type[Options]) -> argparse.ArgumentPa
     return parser
 
 
+def parse(description: str, options: type[Options], argv: Sequence[str] | None = None) -> dict[str, Any]:
+    """The values of a script's flags: as given on the command line, else as `Options.further_defaults` has it, else the default."""
+    return _values(make_parser(description, options), options, argv)
+
+
 def parsed(options: type[SomeOptions], argv: Sequence[str]) -> SomeOptions:
     """The options of a script from a command line that no user has typed just now.
 
@@ -319,4 +338,9 @@ def parsed(options: type[SomeOptions], argv: Sequence[str]) -> SomeOptions:
 
     parser = make_parser("", options)
     parser.error = refuse  # type: ignore[method-assign]
-    return make_options(options, vars(parser.parse_args(argv)))
+    return make_options(options, _values(parser, options, argv))
+
+
+def _values(parser: argparse.ArgumentParser, options: type[Options], argv: Sequence[str] | None) -> dict[str, Any]:
+    parser.set_defaults(**options.further_defaults(vars(parser.parse_args(argv))))
+    return vars(parser.parse_args(argv))

@@ -12,7 +12,7 @@ from typing import NoReturn
 from common.environment import versions
 from common.errors import InputError, Interrupted, MachineError
 from common.logfile import FORMAT
-from common.options import BAD_INPUT, SomeOptions, make_options, make_parser
+from common.options import BAD_INPUT, SomeOptions, make_options, parse
 from common.processes import compute_in_one_thread
 from common.progress import LogAboveBars
 from common.signals import signals_interrupt
@@ -37,7 +37,7 @@ def run_script(
     """
     compute_in_one_thread()
     try:
-        values = vars(make_parser(description, options).parse_args(argv))
+        values = parse(description, options, argv)
         _start_logging(values["verbose"])
         with signals_interrupt():
             main(make_options(options, values))

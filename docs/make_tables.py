@@ -42,7 +42,7 @@ from reports.comparison import COMPARISON_FILES  # noqa: E402
 from search.results import CURVE_FILES, SEARCH_FILES  # noqa: E402
 
 STAGES = {"1": preparation, "T": table_preparation, "2": density, "3": creation, "4": training, "A": anode_evaluation}
-PAGES = ("README.md", *(f"docs/{name}.md" for name in ("data", "estimators", "files", "flags")))
+PAGES = ("README.md", *(f"docs/{name}.md" for name in ("data", "estimators", "files", "flags", "running")))
 FILES = {
     "1": SEPARATED_FILES,
     "2": (*DENSITY_FILES, *CLOSURE_FILES),
@@ -76,6 +76,16 @@ def modes() -> str:
         ("mode", "what stands for the background", "score"),
         ((f"`{name}`", MODES.get(name).background, MODES.get(name).score) for name in MODES.names),
     )
+
+
+def presets() -> str:
+    """What `--preset paper` stands for in every mode, as it would be typed."""
+
+    def typed(flag: str, value: object) -> str:
+        return f"`--{flag}`" if value is True else f"`--{flag} {value}`"
+
+    rows = ((f"`{name}`", ", ".join(typed(*item) for item in MODES.get(name).presets["paper"].items())) for name in MODES.names)
+    return table(("mode", "`--preset paper`"), rows)
 
 
 def in_stages() -> dict[str, list[str]]:
@@ -170,6 +180,7 @@ def features() -> str:
 
 TABLES = {
     "modes": modes,
+    "presets": presets,
     "flags of run_all": chained_flags,
     "flags of stages": stage_flags,
     "flags of the search": search_flags,

@@ -178,6 +178,22 @@ def exact_curves(scores: np.ndarray, labels: np.ndarray) -> tuple[list[np.ndarra
     return tprs, fprs, [sic_curve(tpr, fpr) for tpr, fpr in zip(tprs, fprs, strict=True)]
 
 
+def joined(evaluations: Sequence[Evaluation]) -> Evaluation:
+    """All runs of several evaluations as if they were those of one.
+
+    Their test events may differ: the numbers of events are the smallest ones, so that the 20 % rule holds for all.
+    """
+    return Evaluation(
+        tpr=TPR_GRID,
+        fpr=np.concatenate([each.fpr for each in evaluations]),
+        sic=np.concatenate([each.sic for each in evaluations]),
+        auc=np.concatenate([each.auc for each in evaluations]),
+        run_max_sic=tuple(best for each in evaluations for best in each.run_max_sic),
+        n_signal=min(each.n_signal for each in evaluations),
+        n_background=min(each.n_background for each in evaluations),
+    )
+
+
 def evaluate_scores(scores: np.ndarray, labels: np.ndarray) -> Evaluation:
     """Curves, areas and largest SIC of the scores [n_runs, n] of test events with labels [n]."""
     scores = np.atleast_2d(scores)

@@ -1,4 +1,4 @@
-"""How well the signal was found: ROC, SIC, SICs of several methods side by side, and the scan over S/B."""
+"""How well the signal was found: ROC, SIC, SICs of several methods side by side."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from evaluation.errors import FIXED_FPR, Merit
 from plots.style import BAND, COLOURS, LIMIT, MARKERS, ONE, SEQUENTIAL, TWO, move_long_legend, styled
 
 FAINT = {"alpha": 0.35, "lw": 0.6}
-Scan = tuple[Sequence[float], Sequence[Sequence[float]]]
 Pair, Triple = tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
@@ -168,28 +167,6 @@ def _finish_sic(axes: Axes, sic_range: tuple[float, float] | None) -> None:
     axes.set(xlabel=r"signal efficiency $\epsilon_S$", xlim=(0, 1))
     axes.set(ylabel=r"SIC = $\epsilon_S/\sqrt{\epsilon_B}$", ylim=sic_range)
     axes.legend(loc="upper right", fontsize=10)
-
-
-def signal_scan(s_over_b: Sequence[float], max_sic: Sequence[Sequence[float]], label: str = "") -> Figure:
-    """Max SIC against S/B in the signal region: median and 68 % band over the runs of every S/B."""
-    return signal_scans({f"{label} median".strip(): (s_over_b, max_sic)})
-
-
-@styled
-def signal_scans(scans: Mapping[str, Scan]) -> Figure:
-    """`signal_scan` of several methods, each by its name: S/B [k], and the max SIC of every run [k][n_runs]."""
-    figure, axes = plt.subplots(figsize=ONE, layout="constrained")
-    for number, (name, (s_over_b, max_sic)) in enumerate(scans.items()):
-        colour, order = COLOURS[number % len(COLOURS)], np.argsort(s_over_b)
-        x = 100 * np.asarray(s_over_b, dtype=float)[order]
-        low, median, high = np.array([np.quantile(max_sic[i], (0.16, 0.5, 0.84)) for i in order]).T
-        if max(map(len, max_sic)) > 1:
-            axes.fill_between(x, low, high, color=colour, **BAND, label="68 % of the runs" if number == 0 else None)
-        axes.plot(x, median, marker=MARKERS[number % len(MARKERS)], color=colour, label=name)
-    axes.axhline(1, color="black", ls=":", lw=1.2, label="no improvement")
-    axes.set(xlabel="S/B in the signal region (%)", ylabel=r"max SIC (error of $\epsilon_B$ at most 20 %)", ylim=(0, None))
-    axes.legend()
-    return figure
 
 
 @styled

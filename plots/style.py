@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.mathtext import MathTextParser
 
-from common.files import write_whole
+from common.files import writable_folder, write_whole
 from common.options import FIGURE_FORMATS
 
 P, Drawn = ParamSpec("P"), TypeVar("Drawn")
@@ -124,6 +124,13 @@ def drawable(labels: Sequence[str]) -> list[str]:
         except ValueError:
             checked.append(label.replace("$", r"\$"))
     return checked
+
+
+def save_with_caption(figure: Figure, path: Path, caption: str) -> None:
+    """Write the figure, and its caption beside it as text; the folder is made if need be, the ending of `path` says the format."""
+    writable_folder(path.parent)
+    save(figure, path)
+    write_whole(path.with_suffix(".txt"), lambda partial: partial.write_text(f"{caption}\n", encoding="utf-8"))
 
 
 def show_and_save(figure: Figure, savefig: str | Path | None, suppress_show: bool) -> None:

@@ -16,6 +16,7 @@ from common.progress import progress
 from evaluation.curves import Evaluation
 from evaluation.errors import FIXED_FPR, Difference, Measured, Merit, figures_of_merit, paired_differences
 from plots import performance as figures
+from plots.scan import max_sic_scan
 from plots.style import Figure, save
 from reports import words
 from reports.compared import Compared, find_test_sets, named_folders, read_compared
@@ -99,14 +100,14 @@ class Comparison:
         yield "roc", figures.roc_curves(evaluations), "ROC of all runs: background rejection against signal efficiency."
         yield "sic", figures.sic_curves(evaluations), "SIC of all runs: significance improvement against signal efficiency."
         yield "merits", figures.merits(self.merits), "Max SIC and SIC at fixed background efficiency of all runs, with errors."
-        scans: dict[str, tuple[list[float], list[list[float]]]] = {}
+        scans: dict[str, dict[float, list[float]]] = {}
         for each in self.compared:
             if each.s_over_b is not None:
-                x, values = scans.setdefault(each.series, ([], []))
-                x.append(each.s_over_b)
-                values.append([best.value for best in each.evaluation.run_max_sic])
-        if len({f"{value:.2g}" for x, _ in scans.values() for value in x}) > 1:
-            yield "max_sic_against_s_over_b", figures.signal_scans(scans), "Max SIC against S/B in the signal region."
+                runs = scans.setdefault(each.series, {}).setdefault(each.s_over_b, [])
+                runs += [best.value for best in each.evaluation.run_max_sic]
+        if len({f"{value:.2g}" for points in scans.values() for value in points}) > 1:
+            figure = max_sic_scan(scans, "S/B in the signal region (%)", factor=100)
+            yield "max_sic_against_s_over_b", figure, "Max SIC against S/B in the signal region."
 
     def rows(self) -> list[dict[str, Any]]:
         """A row for every name, for runs.csv."""

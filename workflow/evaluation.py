@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from background.arrays import OUTSIDE, fold_folders
-from background.options import ModeOptions
+from background.options import ModeOptions, PresetOptions
+from background.registry import MODES
 from common.contract import patterns
 from common.errors import InputError
 from common.files import load_array, save_json
@@ -311,11 +312,11 @@ def is_labelled(run_dir: Path, run: ScoredRun | None) -> bool:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluationOptions(ModeOptions, StageOptions):
+class EvaluationOptions(ModeOptions, PresetOptions, StageOptions):
     """What STAGE.json says of an evaluation."""
 
 
-def evaluation_stage(run_dir: Path, mode: str, figures: str = "png") -> Stage:
+def evaluation_stage(run_dir: Path, mode: str, figures: str = "png", preset: str | None = None) -> Stage:
     """The evaluation of a run as a stage that writes into its folder; it takes seconds, and its figures are what the user came for."""
 
     def inputs() -> list[Path]:
@@ -333,9 +334,11 @@ def evaluation_stage(run_dir: Path, mode: str, figures: str = "png") -> Stage:
         return [path for name in names for path in sorted(run_dir.glob(f"{name}.npy"))]
 
     def work(folder: Path) -> dict[str, Any]:
-        return summarise_run(run_dir, folder, mode, figures)
+        stands_for = {} if preset is None else {"preset_stands_for": dict(MODES.get(mode).presets[preset])}
+        return stands_for | summarise_run(run_dir, folder, mode, figures)
 
-    return Stage("evaluation", run_dir, EvaluationOptions(mode=mode, figures=figures), inputs, patterns(EVALUATION_FILES), work)
+    options = EvaluationOptions(mode=mode, figures=figures, preset=preset)
+    return Stage("evaluation", run_dir, options, inputs, patterns(EVALUATION_FILES), work)
 
 
 def named_evaluations(scores: np.ndarray, labels: np.ndarray, label: str | None = None) -> dict[str, Evaluation]:

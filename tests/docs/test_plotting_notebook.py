@@ -1,60 +1,40 @@
-"""The evaluation notebook, executed on small run folders in the form that stages 2 to 4 write."""
+"""The notebook of the papers' figures, executed on small run folders; and the small runs that it makes where it is given none."""
+
+from __future__ import annotations
 
 import json
+import re
+from fnmatch import fnmatch
 from pathlib import Path
 
 import nbformat
-import numpy as np
 import pytest
+import yaml
 from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError
+from paper_runs import write_run
+from toys import ROOT
 
-from common.files import save_array
+import run_all
+import run_data_preparation_LHCORD
+from common.options import make_options, parse
+from demos.utils import small_runs
 from evaluation_utils import evaluate_scores, load_test_scores
-from events.view import DATA, SAMPLE, SAMPLE_LABEL, Events
 
-ROOT = Path(__file__).parents[2]
 NOTEBOOK = ROOT / "plotting_notebook.ipynb"
-N_RUNS, EPOCHS, N_FEATURES = 3, 4, 4
-N_TEST_SIGNAL, N_TEST_BACKGROUND = 300, 2000
-
-
-def write_run(folder: Path, mode: str, separation: float, n_signal: int = 30, n_background: int = 500) -> Path:
-    """A run folder of `mode` whose scores tell signal from background by `separation` standard deviations."""
-    rng = np.random.default_rng(n_background)
-    folder.mkdir()
-
-    def events(n: int, kind: int, labels: np.ndarray | int) -> np.ndarray:
-        return Events.mix(rng.uniform(3.3, 3.7, n), rng.normal(size=(n, N_FEATURES)), kind, labels).array
-
-    def save(**arrays: np.ndarray) -> None:
-        for name, array in arrays.items():
-            save_array(folder / f"{name}.npy", array)
-
-    labels = np.repeat([1, 0], (N_TEST_SIGNAL, N_TEST_BACKGROUND))
-    # CWoLa stands for runs without --save_model, which keep the scores of every epoch.
-    n_runs, n_kept = (1, 1) if mode == "ANODE" else (N_RUNS, EPOCHS if mode == "CWoLa" else 1)
-    scores = rng.normal(size=(n_runs, n_kept, len(labels))) + separation * labels
-    save(X_test=events(len(labels), DATA, labels), preds_matris=scores.astype(np.float32))
-    flows = {"CATHODE": ["my_ANODE_model"], "ANODE": ["my_ANODE_model", "my_ANODE_model_inner"]}.get(mode, [])
-    for flow in flows:
-        save(**{f"{flow}_{name}_losses": 5 + rng.exponential(size=EPOCHS + 1) for name in ("train", "val")})
-    if mode != "ANODE":
-        for name in ("train", "validation"):
-            data = events(n_signal + n_background, DATA, np.repeat([1, 0], (n_signal, n_background)))
-            save(**{f"X_{name}": np.concatenate([data, events(1000, SAMPLE, SAMPLE_LABEL)])})
-        save(**{name: rng.uniform(0.68, 0.7, (N_RUNS, EPOCHS)) for name in ("loss_matris", "val_loss_matris")})
-    return folder
+# Of every panel of every figure: its figure, row, column and the labels of its axes.
+PANELS = """[[name, *(getattr(axes.get_subplotspec(), f"{part}span").start for part in ("row", "col")), axes.get_xlabel(),
+ axes.get_ylabel()] for name, figure in shown.items() for axes in figure.axes if axes.get_visible()]"""
+UNIT = re.compile(r"\(.*(TeV|nats|%|events|no unit|share of|σ).*\)|\\epsilon")
+NO_UNIT = ("epoch", "probability density", "true background / samples")
 
 
 @pytest.fixture
 def execute(tmp_path, monkeypatch):
-    """Execute the notebook on some run folders; returns it, and the values of `expressions` evaluated at its end."""
+    """Execute the notebook with a list of run folders; returns it, and the values of `expressions` evaluated at its end."""
 
-    def run(runs: dict[str, Path], scan: list[Path] = (), expressions: list[str] = ()):
-        settings = {"runs": {mode: str(folder) for mode, folder in runs.items()}, "scan": [str(folder) for folder in scan]}
-        (tmp_path / "settings.json").write_text(json.dumps(settings), encoding="utf-8")
-        monkeypatch.setenv("CATHODE_NOTEBOOK_SETTINGS", str(tmp_path / "settings.json"))
+    def run(content: dict, expressions: list[str] = ()):
+        (tmp_path / "runs.yml").write_text(yaml.safe_dump(content), encoding="utf-8")
+        monkeypatch.setenv("CATHODE_NOTEBOOK_RUNS", str(tmp_path / "runs.yml"))
         for variable in ("IPYTHONDIR", "JUPYTER_RUNTIME_DIR"):  # neither the user's start-up files nor traces in the home folder
             monkeypatch.setenv(variable, str(tmp_path / variable))
         notebook = nbformat.read(NOTEBOOK, as_version=4)
@@ -86,38 +66,104 @@ def test_stored_without_outputs():
     assert not any(cell.get("outputs") or cell.get("execution_count") for cell in notebook.cells)
 
 
-def test_all_modes(tmp_path, execute):
-    separations = {"CATHODE": 2.0, "ANODE": 1.2, "CWoLa": 0.8, "idealized_AD": 2.2, "supervised": 2.5}
-    runs = {mode: write_run(tmp_path / mode, mode, separation) for mode, separation in separations.items()}
-    # The S/B of the first two is 6.0 % within two significant digits.
-    scan = [write_run(tmp_path / f"scan{n}", "CATHODE", sep, s, n) for sep, s, n in ((2, 30, 500), (1.5, 30, 498), (1, 10, 490))]
-    missing = tmp_path / "missing"
-    notebook, (max_sic, scanned) = execute(
-        runs | {"LaCATHODE": missing}, [*scan, missing], ["table['max SIC'].to_dict()", "sorted(of_sb.items())"]
-    )
+def test_all_figures(tmp_path, execute):
+    separations = {"CATHODE": 2.0, "LaCATHODE": 1.9, "ANODE": 1.2, "CWoLa": 0.8, "idealized_AD": 2.2, "supervised": 2.5}
+    for mode, separation in separations.items():
+        write_run(tmp_path / "modes" / mode, mode, separation)
+        write_run(tmp_path / "shifted" / mode, mode, separation / 2, shift=0.1)
+    for s_over_b, seed in ((0.02, 2), (0.1, 3)):
+        for mode in ("CATHODE", "ANODE", "CWoLa"):
+            write_run(tmp_path / f"SB{s_over_b}" / mode, mode, 10 * s_over_b, s_over_b=s_over_b, seed=seed)
+    write_run(tmp_path / "n_samples" / "fewer", "CATHODE", 1.0, n_samples=100)
+    content = {
+        "sample": "made-up scores",
+        "figures": "pdf",
+        "modes": ["modes/[!s]*/", "modes/supervised/", "missing*/"],
+        "s_over_b": {mode: [f"modes/{mode}/", f"SB*/{mode}/"] for mode in ("CATHODE", "ANODE", "CWoLa")},
+        "shifted": ["modes/[!s]*/", "shifted/[!s]*"],
+        "n_samples": {"CATHODE, few": "n_samples/*r/", "CATHODE": ["modes/CATHODE"]},
+    }
+    notebook, (max_sic, panels) = execute(content, ["table['max SIC'].to_dict()", PANELS])
 
-    assert n_figures(notebook) == {"modes": 1, "samples": 1, "density": 3, "classifiers": 4, "scan": 1}
-    evaluations = {mode: evaluate_scores(*load_test_scores(folder, folder)) for mode, folder in runs.items()}
-    assert max_sic == {mode: evaluation.max_sic.value for mode, evaluation in evaluations.items()}
-    (table,) = (o.data["text/html"] for cell in notebook.cells if cell.id == "table" for o in cell.outputs)
-    for mode, evaluation in evaluations.items():
-        assert f"<th>{mode}</th>\n      <td>{evaluation.max_sic.value:.4g}</td>" in table
+    shown = {"density": 3, "classifiers": 5, "samples": 2, "modes": 1, "s-over-b": 1, "shifted": 2, "n-samples": 1}
+    assert n_figures(notebook) == shown
+    figures = sorted(path.name for path in (tmp_path / "pdf").glob("*.pdf"))
+    assert len(figures) == sum(shown.values())
+    for name in figures:
+        assert (tmp_path / "pdf" / name).read_bytes().startswith(b"%PDF")
+        text = (tmp_path / "pdf" / name).with_suffix(".txt").read_text()
+        assert "Made-up scores" in text
+        assert re.search(r"seeds? \d", text)
+        assert "tested on 300 signal and 4000 background events" in text
+    assert "9 run folders; seeds 1, 2, 3; S/B = 2 to 10 %" in (tmp_path / "pdf" / "S_over_B.txt").read_text()
+    check_labels(panels)
 
-    of_folder = [[best.value for best in evaluate_scores(*load_test_scores(folder, folder)).run_max_sic] for folder in scan]
-    assert scanned == [[0.02, of_folder[2]], [0.06, of_folder[0] + of_folder[1]]]
+    folders = {mode: tmp_path / "modes" / mode for mode in separations}
+    assert list(max_sic) == list(separations)
+    assert max_sic == {mode: evaluate_scores(*load_test_scores(folder, folder)).max_sic.value for mode, folder in folders.items()}
     messages = printed(notebook)
-    assert messages.keys() == {"folders", "probe"}, "no cell prints or warns but the one that names absent folders"
-    assert messages["folders"].count(str(missing)) == 2
+    assert {cell for cell in messages if cell != "probe"} == {"runs"}, (
+        "no cell prints or warns but the one that names absent folders"
+    )
+    assert "left out, no results: missing*/" in messages["runs"]
 
 
-def test_one_mode_without_scan(tmp_path, execute):
-    run = write_run(tmp_path / "CWoLa", "CWoLa", 1.0)
-    notebook, (modes,) = execute({"CWoLa": run}, expressions=["list(table.index)"])
+def check_labels(panels: list) -> None:
+    """Every panel has a label and a unit on both axes, or shares that of a panel below it or to its left."""
+    assert panels
+    for name, row, column, xlabel, ylabel in panels:
+        x = [xlabel] if xlabel else [each[3] for each in panels if each[0] == name and each[2] == column and each[1] > row]
+        y = [ylabel] if ylabel else [each[4] for each in panels if each[0] == name and each[1] == row and each[2] < column]
+        for labels in (x, y):
+            label = next(filter(None, labels), "")
+            assert UNIT.search(label) or label.startswith(NO_UNIT), (name, row, column, label)
+
+
+@pytest.mark.parametrize("labels", [("", "epoch"), ("epoch", ""), ("mass", "epoch")])
+def test_a_label_that_is_absent_or_without_unit_is_noticed(labels):
+    check_labels([["figure", 0, 0, "mass (TeV)", "epoch"]])
+    with pytest.raises(AssertionError, match="figure"):
+        check_labels([["figure", 0, 0, *labels]])
+
+
+def test_one_mode(tmp_path, execute):
+    write_run(tmp_path / "CWoLa", "CWoLa", 1.0)
+    notebook, (modes, folder) = execute({"modes": "CWoLa/"}, ["list(table.index)", "str(runs.figures)"])
     assert modes == ["CWoLa"]
-    assert n_figures(notebook) == {"modes": 1, "classifiers": 1}
-    assert printed(notebook).keys() == {"samples", "scan", "probe"}, "what is skipped is said"
+    assert Path(folder) == tmp_path / "figures"
+    assert n_figures(notebook) == {"classifiers": 1, "modes": 1}
+    assert "no figures, no runs listed: s_over_b, shifted, n_samples" in printed(notebook)["runs"]
 
 
-def test_no_run_folder(tmp_path, execute):
-    with pytest.raises(CellExecutionError, match="none of the run folders exists"):
-        execute({"CATHODE": tmp_path / "missing"})
+def test_the_small_runs_are_those_of_the_list(tmp_path):
+    """Every command parses, every pattern finds a run, and every run is in a figure."""
+    separated, saved = set(), []
+    for script, *argv in small_runs.commands(tmp_path):
+        if script == "run_data_preparation_LHCORD.py":
+            separated.add(Path(parse("", run_data_preparation_LHCORD.Options, argv)["outdir"]))
+            continue
+        assert script == "run_all.py"
+        options = make_options(run_all.Options, parse("", run_all.Options, argv))
+        assert options.arrays.data_dir in separated
+        assert options.arrays.DE_dir in (None, *saved)
+        saved.append(options.save_dir)
+    assert len(saved) == len(set(saved))
+    lists = [value for key, value in small_runs.run_list().items() if key not in ("sample", "figures")]
+    patterns = {str(tmp_path / pattern).rstrip("/") for each in lists for pattern in ([each] if isinstance(each, str) else each)}
+    for pattern in patterns:
+        assert any(fnmatch(str(folder), pattern) for folder in saved), pattern
+    for folder in saved:
+        assert any(fnmatch(str(folder), pattern) for pattern in patterns), folder
+
+
+def test_small_runs_are_made_once(tmp_path, monkeypatch):
+    calls = []
+    monkeypatch.setattr(small_runs, "commands", lambda folder: calls.append(folder) or [["-c", "pass"]])
+    path = small_runs.small_runs(tmp_path)
+    assert yaml.safe_load(path.read_text()) == small_runs.run_list()
+    assert small_runs.small_runs(tmp_path) == path
+    assert calls == [tmp_path]
+    monkeypatch.setattr(small_runs, "commands", lambda folder: [["run_all.py", "--no_such_flag"]])
+    with pytest.raises(RuntimeError, match="unrecognized arguments"):
+        small_runs.small_runs(tmp_path / "other")
+    assert not (tmp_path / "other").exists()

@@ -16,6 +16,7 @@ from evaluation.curves import evaluate_scores
 from evaluation.errors import figures_of_merit
 from evaluation.sculpting import background_sculpting
 from events.window import Window
+from plots.scan import Band
 from plots.style import COLOURS, STYLE, as_bytes, drawable, save
 from search.hunt import FittedSpectrum, Measured
 
@@ -39,8 +40,8 @@ EXAMPLES = {
     "performance.roc_and_sic": (evaluations,),
     "performance.roc_curves": (evaluations,),
     "performance.sic_curves": (evaluations,),
-    "performance.signal_scan": ([0.01, 0.02], [[3, 4], [5, 6]]),
-    "performance.signal_scans": ({"a": ([0.01, 0.02], [[3, 4], [5, 6]])},),
+    "scan.against_axis": ({"max SIC": {"a": Band.of({1.0: [3, 4], 2.0: [5, 6]})}}, "number of samples (events)"),
+    "scan.max_sic_scan": ({"a": {0.01: [3, 4], 0.02: [5, 6]}}, "S/B in the signal region (%)"),
     "scores.efficiency_distribution": (rng.random(500),),
     "scores.score_distributions": ({"background": rng.random(90), "signal": rng.random(90)}, "score"),
     "sculpting.sculpting": (background_sculpting(m, rng.random(4000)), window),
@@ -51,7 +52,7 @@ EXAMPLES = {
     "spectra.mass_spectrum": (m, window),
     "spectra.selected_spectra": (m, rng.random(4000), window, [0.1]),
 }
-UNIT = re.compile(r"\((TeV|GeV|cm|nats|σ|%|1/TeV)\)$|^events / ")
+UNIT = re.compile(r"\((TeV|GeV|cm|nats|σ|%|events|1/TeV)\)$|^events / ")
 WITHOUT_UNIT = (r"\tau", "epoch", r"\epsilon", "SIC", "share of events", "events per bin", "score", "p-value", "after / before",
                 "data /", "run", "trees", "significance", "events / expected")  # fmt: skip
 
