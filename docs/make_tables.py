@@ -25,6 +25,7 @@ import run_classifier_data_creation as creation  # noqa: E402
 import run_classifier_training as training  # noqa: E402
 import run_data_preparation as table_preparation  # noqa: E402
 import run_data_preparation_LHCORD as preparation  # noqa: E402
+import run_scan  # noqa: E402
 from background.arrays import ARRAY_FILES  # noqa: E402
 from background.registry import MODES  # noqa: E402
 from common.contract import OutputFile  # noqa: E402
@@ -37,6 +38,7 @@ from events.separation import SEPARATED_FILES  # noqa: E402
 from models.density import DENSITY_FILES  # noqa: E402
 from models.registry import CLASSIFIERS, DENSITIES, EstimatorRegistry  # noqa: E402
 from search.results import CURVE_FILES, SEARCH_FILES  # noqa: E402
+from workflow.scan.results import SCAN_FILES  # noqa: E402
 
 STAGES = {"1": preparation, "T": table_preparation, "2": density, "3": creation, "4": training, "A": anode_evaluation}
 PAGES = ("README.md", *(f"docs/{name}.md" for name in ("data", "estimators", "files", "flags")))
@@ -56,6 +58,7 @@ FILES = {
     ],
     "run_all": EVALUATION_FILES,
     "run_bump_hunt": (*SEARCH_FILES, *CURVE_FILES),
+    "run_scan": SCAN_FILES,
 }
 
 
@@ -129,6 +132,12 @@ def search_flags() -> str:
     return table(("flag of `run_bump_hunt.py`", "default", "unit", "meaning"), rows)
 
 
+def scan_flags() -> str:
+    """The flags of run_scan.py."""
+    rows = ((f"`{flag.typed}`", *described(flag)) for flag in flags(run_scan.Options).values())
+    return table(("flag of `run_scan.py`", "default", "unit", "meaning"), rows)
+
+
 def output_files() -> str:
     """What every stage writes."""
     rows = (
@@ -162,6 +171,7 @@ TABLES = {
     "flags of run_all": chained_flags,
     "flags of stages": stage_flags,
     "flags of the search": search_flags,
+    "flags of scans": scan_flags,
     "output files": output_files,
     "feature sets": feature_sets,
     "features": features,

@@ -1,0 +1,150 @@
+"""What scans cost: more workers and more threads on the same grid, and Dask itself on tasks that do nothing.
+
+    python benchmarks/scan.py --features_file pythia_dijets.features.h5 --extra_bkg_file extra_inneronly.features.h5
+    python benchmarks/scan.py --features_file F --extra_bkg_file E --only grid --share 1 --epochs 20
+
+The grid: three values of S/B × two seeds × CATHODE and idealized_AD, on a third of the events, with two workers of one thread, one of
+one, and one of two. The tasks that do nothing: 1000, submitted to two workers as functions, and as tasks of a scan.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import measuring
+import numpy as np
+import pandas as pd
+import yaml
+
+from common.files import load_json
+from workflow.scan.clusters import Place
+from workflow.scan.driver import Scan
+from workflow.scan.grid import Run
+from workflow.scan.results import Table
+from workflow.scan.session import tasks_of_all
+from workflow.scan.tasks import Unit
+
+PLACES = {"2 workers of 1 thread": (2, 1), "1 worker of 1 thread": (1, 1), "1 worker of 2 threads": (1, 2)}
+N_TASKS = 1000
+
+
+def share_of(path: Path, share: float, folder: Path) -> Path:
+    """A file with so much of the events of another one, chosen at random."""
+    target = folder / f"{share:.3g}_of_{path.name}"
+    if share == 1 or target.exists():
+        return path if share == 1 else target
+    events = pd.read_hdf(path)
+    rows = np.sort(np.random.default_rng(0).permutation(len(events))[: round(share * len(events))])
+    events.iloc[rows].to_hdf(target, key="df", mode="w")
+    return target
+
+
+def write_grid(options: Any, work: Path) -> Path:
+    """The grid of the comparison."""
+    files = {name: str(share_of(Path(getattr(options, name)).resolve(), options.share, work))
+             for name in ("features_file", "extra_bkg_file")}  # fmt: skip
+    grid = {
+        "stages": {"separated": {
+            "command": "run_data_preparation_LHCORD.py", "folder": "separated/S_over_B_{S_over_B}_seed_{seed}",
+            "flags": {**files, "S_over_B": "{S_over_B}", "seed": "{seed}"}}},
+        "run": {"command": "run_all.py", "folder": "{method}/S_over_B_{S_over_B}_seed_{seed}", "flags": {
+            "data_dir": "{separated}", "seed": "{seed}", "cf_separate_val_set": True, "no_extra_signal": True, "cf_no_logit": True,
+            "cf_oversampling": True, "cf_use_class_weights": True, "cf_save_model": True, "cf_model": "hgb"}},
+        "axes": {"S_over_B": [0.003, 0.006, 0.01], "seed": [1, 2], "method": {
+            "CATHODE": {"mode": "CATHODE", "cf_n_samples": options.n_samples, "cf_realistic_conditional": True,
+                        "DE_epochs": options.epochs},
+            "idealized_AD": {"mode": "idealized_AD", "cf_extra_bkg": True}}},
+    }  # fmt: skip
+    path = work / "grid.yml"
+    path.write_text(yaml.safe_dump(grid, sort_keys=False), encoding="utf-8")
+    return path
+
+
+def compare(options: Any) -> tuple[dict[str, Any], list[tuple[str, ...]]]:
+    """Do the grid in every place."""
+    work = Path(options.work_dir).resolve()
+    work.mkdir(parents=True, exist_ok=True)
+    grid, results = write_grid(options, work), {}
+    rows: list[tuple[str, ...]] = [("where", "s", "task s, sum", "peak MiB of a worker", "shared stages done", "max SIC, median")]
+    for name, (workers, threads) in PLACES.items():
+        out, begin = work / name.replace(" ", "_"), time.monotonic()
+        measuring.script("run_scan.py", grid, "--outdir", out, "--workers", workers, "--threads", threads)
+        seconds, content = time.monotonic() - begin, load_json(out / "scan.json")
+        everything = [*content["runs"], *content["shared"]]
+        logs = [(out / row["run"] / "scan.log").read_text(encoding="utf-8").count("not done yet") for row in content["shared"]]
+        results[name] = found = {
+            "seconds": seconds,
+            "task_seconds": sum(row["seconds"] for row in everything),
+            "peak_mib": max(row["peak_mib"] for row in everything),
+            "shared_stages_done": sum(logs),
+            "shared_stages": len(logs),
+            "runs": {row["run"]: {"max_sic": row["results"]["max_sic"], "seconds": row["seconds"]} for row in content["runs"]},
+        }
+        sic = float(np.median([row["max_sic"] for row in found["runs"].values()]))
+        rows.append((name, f"{seconds:.0f}", f"{found['task_seconds']:.0f}", f"{found['peak_mib']}",
+                     f"{sum(logs)} of {len(logs)}", f"{sic:.2f}"))  # fmt: skip
+        sys.stderr.write(f"{rows[-1]}\n")
+    return results, rows
+
+
+def nothing(command: str, argv: Sequence[str]) -> list[Unit]:
+    """A command that has nothing to do."""
+    return [Unit("nothing", lambda: None)]
+
+
+def identity(x: int) -> int:
+    """A function that does nothing."""
+    return x
+
+
+def memory_of_scheduler(dask_scheduler: Any) -> float:
+    """Memory of the scheduler's process (MiB)."""
+    return dask_scheduler.proc.memory_info().rss / 2**20
+
+
+def overhead(options: Any) -> tuple[dict[str, Any], list[tuple[str, ...]]]:
+    """Milliseconds for each of many tasks that do nothing, and the scheduler's memory (this process: client and scheduler)."""
+    work = Path(options.work_dir).resolve() / "nothing"
+    work.mkdir(parents=True, exist_ok=True)
+    rows: list[tuple[str, ...]] = [(f"{options.n_tasks} tasks", "ms per task", "scheduler MiB before", "after")]
+    results = {}
+    runs = [Run(f"run{i}", work / f"run{i}", "nothing", (), {"i": i}) for i in range(options.n_tasks)]
+    with Place(workers=2).client() as client:
+        client.gather(client.map(identity, range(-20, 0)))  # workers are awake
+
+        def measured(name: str, work: Any) -> None:
+            before, begin = client.run_on_scheduler(memory_of_scheduler), time.monotonic()
+            work()
+            each, after = 1e3 * (time.monotonic() - begin) / options.n_tasks, client.run_on_scheduler(memory_of_scheduler)
+            results[name] = {"ms_per_task": each, "scheduler_mib": [before, after]}
+            rows.append((name, f"{each:.2f}", f"{before:.0f}", f"{after:.0f}"))
+
+        measured("functions, one submit each", lambda: client.gather(
+            [client.submit(identity, i, pure=False) for i in range(options.n_tasks)]))  # fmt: skip
+        table = Table(work, runs)
+        scan = Scan(runs, tasks_of_all(runs, {run.name: nothing(run.command, run.argv) for run in runs}), 2, table.ended)
+        measured("tasks of a scan, with log and table", lambda: scan.do(client, nothing))
+    return results, rows
+
+
+def main() -> None:
+    """Measure, print and store."""
+    parser = measuring.parser(__doc__)
+    parser.add_argument("--only", choices=("grid", "overhead"), help="one of the two")
+    parser.add_argument("--share", type=float, default=1 / 3, help="of the events")
+    parser.add_argument("--n_samples", type=int, default=130_000, help="of CATHODE")
+    parser.add_argument("--epochs", type=int, default=20, help="of the density estimator")
+    parser.add_argument("--n_tasks", type=int, default=N_TASKS, help="that do nothing")
+    options = parser.parse_args()
+    for name, measure in {"grid": compare, "overhead": overhead}.items():
+        if options.only in (None, name):
+            results, rows = measure(options)
+            measuring.write(f"scan_{name}", {"results": results}, rows)
+
+
+if __name__ == "__main__":
+    main()
