@@ -2,13 +2,19 @@
 
     python benchmarks/scan.py --features_file pythia_dijets.features.h5 --extra_bkg_file extra_inneronly.features.h5
     python benchmarks/scan.py --features_file F --extra_bkg_file E --only grid --share 1 --epochs 20
+    python benchmarks/scan.py --features_file F --extra_bkg_file E --only faults     # after the grid
 
 The grid: three values of S/B × two seeds × CATHODE and idealized_AD, on a third of the events, with two workers of one thread, one of
-one, and one of two. The tasks that do nothing: 1000, submitted to two workers as functions, and as tasks of a scan.
+one, and one of two. The faults: the same grid, with two workers and then the command killed while they train, must end with the same
+table and the same bytes in all scores. The tasks that do nothing: 1000, submitted to two workers as functions, and as tasks of a scan.
 """
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
+import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -91,6 +97,60 @@ def compare(options: Any) -> tuple[dict[str, Any], list[tuple[str, ...]]]:
     return results, rows
 
 
+def is_alive(pid: int) -> bool:
+    """Whether a process is there and no zombie."""
+    with contextlib.suppress(OSError):
+        return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    return False
+
+
+def trainings(folder: Path) -> list[int]:
+    """Processes that hold the lock of a folder with a checkpoint."""
+    found = []
+    for checkpoint in folder.rglob(".checkpoint"):
+        place = next(parent for parent in checkpoint.parents if parent.name.startswith(".unfinished_")).parent
+        with contextlib.suppress(OSError, IndexError, ValueError):
+            found.append(int((place / ".lock").read_text().split()[1]))
+    return [pid for pid in found if is_alive(pid)]
+
+
+def disturb(options: Any) -> tuple[dict[str, Any], list[tuple[str, ...]]]:
+    """Kill workers that train, twice, then the command itself; repeat it, and compare with the undisturbed scan of `compare`."""
+    work = Path(options.work_dir).resolve()
+    whole, out = work / next(iter(PLACES)).replace(" ", "_"), work / "disturbed"
+    command = [
+        sys.executable,
+        str(measuring.ROOT / "run_scan.py"),
+        str(work / "grid.yml"),
+        "--outdir",
+        str(out),
+        "--workers",
+        "2",
+    ]
+    process, killed = subprocess.Popen(command, cwd=measuring.ROOT), []
+    for victim in ("worker", "worker", "command"):
+        while not (found := [pid for pid in trainings(out) if pid not in killed]):
+            time.sleep(0.2)
+        time.sleep(options.seconds_before_a_kill)
+        os.kill(found[0] if victim == "worker" else process.pid, signal.SIGKILL)
+        killed.append(found[0])
+    process.wait()
+    ends = time.monotonic()
+    while any(is_alive(pid) for pid in trainings(out)):
+        time.sleep(0.1)
+    orphans = time.monotonic() - ends
+    measuring.script("run_scan.py", work / "grid.yml", "--outdir", out, "--workers", 2)
+    tables = [
+        {row["run"]: (row["state"], row["results"]) for row in load_json(folder / "scan.json")["runs"]} for folder in (whole, out)
+    ]
+    scores = [{str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("preds_matris*.npy"))}
+              for folder in (whole, out)]  # fmt: skip
+    resumed = sum(path.read_text(encoding="utf-8").count("goes on where it was interrupted") for path in out.rglob("scan.log"))
+    results = {"tables_equal": tables[0] == tables[1], "scores_equal": scores[0] == scores[1], "scores": len(scores[0]),
+               "trainings_resumed": resumed, "seconds_of_orphans": orphans}  # fmt: skip
+    return results, [tuple(results), tuple(str(value) for value in results.values())]
+
+
 def nothing(command: str, argv: Sequence[str]) -> list[Unit]:
     """A command that has nothing to do."""
     return [Unit("nothing", lambda: None)]
@@ -134,13 +194,14 @@ def overhead(options: Any) -> tuple[dict[str, Any], list[tuple[str, ...]]]:
 def main() -> None:
     """Measure, print and store."""
     parser = measuring.parser(__doc__)
-    parser.add_argument("--only", choices=("grid", "overhead"), help="one of the two")
+    parser.add_argument("--only", choices=("grid", "faults", "overhead"), help="one of the three")
+    parser.add_argument("--seconds_before_a_kill", type=float, default=2.0, help="from a training's first checkpoint on")
     parser.add_argument("--share", type=float, default=1 / 3, help="of the events")
     parser.add_argument("--n_samples", type=int, default=130_000, help="of CATHODE")
     parser.add_argument("--epochs", type=int, default=20, help="of the density estimator")
     parser.add_argument("--n_tasks", type=int, default=N_TASKS, help="that do nothing")
     options = parser.parse_args()
-    for name, measure in {"grid": compare, "overhead": overhead}.items():
+    for name, measure in {"grid": compare, "faults": disturb, "overhead": overhead}.items():
         if options.only in (None, name):
             results, rows = measure(options)
             measuring.write(f"scan_{name}", {"results": results}, rows)
