@@ -38,7 +38,7 @@ docs: .venv/.installed
 	$(BIN)/python -m pip install --quiet -r requirements.txt -c constraints.txt
 	touch $@
 
-.venv/.installed-dev: requirements.txt requirements-dev.txt constraints.txt | .venv/bin/python
+.venv/.installed-dev: requirements.txt requirements-scale.txt requirements-dev.txt constraints.txt | .venv/bin/python
 	$(BIN)/python -m pip install --quiet -r requirements-dev.txt -c constraints.txt
 	touch $@
 

@@ -27,6 +27,7 @@ import run_classifier_data_creation as creation  # noqa: E402
 import run_classifier_training as training  # noqa: E402
 import run_data_preparation as table_preparation  # noqa: E402
 import run_data_preparation_LHCORD as preparation  # noqa: E402
+import run_scan  # noqa: E402
 from background.arrays import ARRAY_FILES  # noqa: E402
 from background.registry import MODES  # noqa: E402
 from common.contract import OutputFile  # noqa: E402
@@ -40,6 +41,7 @@ from models.density import DENSITY_FILES  # noqa: E402
 from models.registry import CLASSIFIERS, DENSITIES, EstimatorRegistry  # noqa: E402
 from reports.comparison import COMPARISON_FILES  # noqa: E402
 from search.results import CURVE_FILES, SEARCH_FILES  # noqa: E402
+from workflow.scan.results import SCAN_FILES  # noqa: E402
 
 STAGES = {"1": preparation, "T": table_preparation, "2": density, "3": creation, "4": training, "A": anode_evaluation}
 PAGES = ("README.md", *(f"docs/{name}.md" for name in ("data", "estimators", "files", "flags", "running")))
@@ -60,6 +62,7 @@ FILES = {
     "run_all": EVALUATION_FILES,
     "run_bump_hunt": (*SEARCH_FILES, *CURVE_FILES),
     "compare_runs": COMPARISON_FILES,
+    "run_scan": SCAN_FILES,
 }
 
 
@@ -145,9 +148,15 @@ def search_flags() -> str:
 
 def page_flags() -> str:
     """The flags of report.py and compare_runs.py."""
-    rows = ((f"`{'' if flag.field.metadata['positional'] else '--'}{name}`", f"`{script.__name__}.py`", *described(flag))
-            for script in (report, compare_runs) for name, flag in flags(script.Options).items())  # fmt: skip
+    rows = ((f"`{flag.typed}`", f"`{script.__name__}.py`", *described(flag))
+            for script in (report, compare_runs) for flag in flags(script.Options).values())  # fmt: skip
     return table(("flag", "script", "default", "unit", "meaning"), rows)
+
+
+def scan_flags() -> str:
+    """The flags of run_scan.py."""
+    rows = ((f"`{flag.typed}`", *described(flag)) for flag in flags(run_scan.Options).values())
+    return table(("flag of `run_scan.py`", "default", "unit", "meaning"), rows)
 
 
 def output_files() -> str:
@@ -185,6 +194,7 @@ TABLES = {
     "flags of stages": stage_flags,
     "flags of the search": search_flags,
     "flags of pages": page_flags,
+    "flags of scans": scan_flags,
     "output files": output_files,
     "feature sets": feature_sets,
     "features": features,

@@ -131,7 +131,7 @@ def load_events(path: Path) -> np.ndarray:
         If the file cannot be read, is not a table of at least three columns, has labels that are none, or more than 1 % NaN rows.
     """
     n_features_in(path)
-    events = drop_nan_rows(load_array(path), path)
+    events = drop_nan_rows(load_array(path, mapped=True), path)
     if not are_labels(events[:, -1]):
         raise InputError(f"{path}: the last column must be the label (1 signal, 0 background, or {UNKNOWN} throughout: unknown)")
     return events

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,6 +110,9 @@ class Place:
             return
         cluster = self._local() if self.batch_system is None else self._batch()
         try:
+            if self.batch_system is not None:
+                n = 1 if self.workers is None else self.workers
+                cluster.adapt(minimum=n, maximum=n)  # a job that has come to its time limit is followed by another one
             yield cluster
         finally:
             with contextlib.suppress(TimeoutError):
@@ -131,35 +133,46 @@ class Place:
         """Settings of a scheduler that is started here; it always listens on some port."""
         return {"dashboard": self.dashboard is not None, "dashboard_address": self.dashboard or ":0"}
 
-    def _batch(self) -> Any:
+    def job_script(self) -> str:
+        """What is submitted to the batch system for a worker.
+
+        Raises
+        ------
+        InputError
+            If it does not take a setting.
+        """
+        kind, settings = self._kind_of_cluster(), self._of_jobs(cluster_config(self.config))
+        del settings["scheduler_options"]
+        try:
+            return kind.job_cls(scheduler="tcp://SCHEDULER", name="worker", **settings).job_script()
+        except (TypeError, ValueError) as error:
+            raise InputError(f"{self.config or '--cluster'}: {kind.__name__} says: {first_line(error)}") from error
+
+    def _kind_of_cluster(self) -> Any:
         try:
             import dask_jobqueue
         except ImportError as error:
             raise InputError("--cluster needs dask-jobqueue: pip install -r requirements-scale.txt") from error
-        config, name = cluster_config(self.config), BATCH_SYSTEMS[str(self.batch_system)]
-        n = 1 if self.workers is None else self.workers
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", FutureWarning)
-                cluster = getattr(dask_jobqueue, name)(**self._of_jobs(config))
-        except (TypeError, ValueError) as error:
-            raise InputError(f"{self.config or '--cluster'}: {name} says: {first_line(error)}") from error
-        logger.info("jobs are submitted with this script:\n%s", cluster.job_script())
-        cluster.adapt(minimum=n, maximum=n)  # a job that has come to its time limit is followed by another one
-        return cluster
+        return getattr(dask_jobqueue, BATCH_SYSTEMS[str(self.batch_system)])
+
+    def _batch(self) -> Any:
+        logger.info("jobs are submitted with a script like this:\n%s", self.job_script())
+        return self._kind_of_cluster()(**self._of_jobs(cluster_config(self.config)))
 
     def _of_jobs(self, config: Mapping[str, Any]) -> dict[str, Any]:
         """What dask-jobqueue is given: one thread for a worker, an environment that fits, an end without a scheduler."""
         n = config.get("processes", 1)
         exports = [f"export {name}={self.threads}" for name in THREAD_SETTINGS] + [f"export PYTHONPATH={ROOT}:$PYTHONPATH"]
         settings = {"memory": "2GB", **config, "processes": n, "cores": n, "death_timeout": SECONDS_WITHOUT_SCHEDULER}
-        settings["job_cpu"] = config.get("job_cpu", n * self.threads)
         settings["job_script_prologue"] = [*exports, *config.get("job_script_prologue", [])]
         settings["scheduler_options"] = {**self._scheduler, **config.get("scheduler_options", {})}
         if self.logs is not None:
             settings.setdefault("log_directory", str(self.logs))
         if self.batch_system == "htcondor":
             settings.setdefault("disk", "1GB")
+            settings["job_extra_directives"] = {"RequestCpus": n * self.threads, **config.get("job_extra_directives", {})}
+        else:
+            settings.setdefault("job_cpu", n * self.threads)
         return settings
 
 

@@ -1,0 +1,119 @@
+"""What is drawn of a scan, and what a dry run estimates."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from scan_toys import toy_run, toy_units
+
+from common.errors import InputError
+from workflow.scan.plan import Plan, in_words
+from workflow.scan.results import Table, flattened
+from workflow.scan.session import bands, draw, figure_axis, tasks_of_all
+from workflow.scan.tasks import do_task
+
+
+def grid(**axes):
+    return SimpleNamespace(path="grid.yml", axes={name: tuple(values) for name, values in axes.items()})
+
+
+AXES = {"seed": range(5), "S_over_B": [0.1, 0.2], "method": ["a", "b"]}
+
+
+@pytest.fixture
+def table(tmp_path):
+    """Results 10 × S/B + seed, one more for b."""
+    runs = [
+        toy_run(tmp_path, f"{m}_{x}_{s}", S_over_B=x, seed=s, method=m) for x in AXES["S_over_B"] for s in range(5) for m in "ab"
+    ]
+    table = Table(tmp_path, runs)
+    for row in table.of_runs:
+        settings = row.run.settings
+        row.results = {"max_sic": 10 * settings["S_over_B"] + settings["seed"] + (settings["method"] == "b")}
+    return table
+
+
+def test_bands_are_medians_and_68_percent_over_the_seeds(table):
+    found = bands(table.of_runs, grid(**AXES), "S_over_B", "max_sic")
+    assert list(found) == ["a", "b"]
+    np.testing.assert_allclose(found["a"].x, [0.1, 0.2])
+    np.testing.assert_allclose(found["a"].median, [3, 4])
+    np.testing.assert_allclose(found["b"].median, [4, 5])
+    np.testing.assert_allclose(found["a"].low, [1 + 0.64, 2 + 0.64])
+    np.testing.assert_allclose(found["a"].high, [1 + 3.36, 2 + 3.36])
+    assert list(bands(table.of_runs, grid(**AXES), "method", "max_sic")) == ["S_over_B = 0.1", "S_over_B = 0.2"]
+    assert bands(table.of_runs, grid(**AXES), "S_over_B", "nothing") == {}
+
+
+@pytest.mark.parametrize("axis", ["S_over_B", "method"])
+def test_the_figure_is_drawn(axis, table):
+    draw(table, grid(**AXES), axis)
+    assert (table.folder / "scan.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_axis_of_the_figure():
+    assert figure_axis(grid(**AXES), None) == "S_over_B"
+    assert figure_axis(grid(seed=[1, 2], method=["a", "b"], noise=[1]), None) == "method"
+    assert figure_axis(grid(seed=[1, 2]), None) is None
+    assert figure_axis(grid(**AXES), "method") == "method"
+    with pytest.raises(InputError, match="--against mass: must be an axis of"):
+        figure_axis(grid(**AXES), "mass")
+
+
+def test_a_dry_run_estimates_from_what_was_done_here(tmp_path):
+    runs = [toy_run(tmp_path, name) for name in "abc"]
+    units = {run.name: toy_units(run.command, run.argv) for run in runs}
+    assert "no estimate of the time" in Plan.of(runs, units).describe(2)
+    for task in tasks_of_all(runs, units)["a"]:
+        do_task(toy_units, task)
+    record = tmp_path / "a" / "STAGE.json"
+    content = json.loads(record.read_text())
+    for stage, seconds in (("first", 100), ("evaluation", 20)):
+        content[stage] |= {
+            "start": "2026-01-01T00:00:00+00:00",
+            "end": f"2026-01-01T00:{seconds // 60:02}:{seconds % 60:02}+00:00",
+        }
+    record.write_text(json.dumps(content))
+    text = Plan.of(runs, units).describe(2)
+    assert "run    a  up to date" in text
+    assert "run    b  2 to do: not done yet" in text
+    assert "3 runs, 0 shared stages; 1 runs up to date, 4 stages to do" in text
+    assert "about 4.0 minutes of one worker, 2.0 minutes of 2, from the stages done here" in text
+
+
+def test_what_changed_is_to_do_again(tmp_path):
+    run = toy_run(tmp_path, "a")
+    for task in tasks_of_all([run], {"a": toy_units(run.command, run.argv)})["a"]:
+        do_task(toy_units, task)
+    changed = toy_run(tmp_path, "a", "seed=2")
+    (found,) = Plan.of([changed], {"a": toy_units(changed.command, changed.argv)}).planned
+    assert found.to_do == ["first", "evaluation"]
+    assert "seed was 1, is now 2" in found.why
+
+
+def test_times_in_words():
+    assert [in_words(x) for x in (5, 130, 7300, 200_000)] == ["5 seconds", "2.2 minutes", "2.0 hours", "2.3 days"]
+
+
+def test_results_are_numbers_of_one_line():
+    assert flattened({"a": {"b": 1, "c": {"d": 2.5}}, "e": [1, 2], "f": None, "g": "x"}) == {"a.b": 1, "a.c.d": 2.5, "g": "x"}
+
+
+def test_the_cost_of_an_earlier_session_is_kept(tmp_path):
+    run = toy_run(tmp_path, "a")
+    units = {"a": toy_units(run.command, run.argv)}
+    tasks = tasks_of_all([run], units)["a"]
+    first = Table(tmp_path, [run])
+    first.ended(run, [do_task(toy_units, task) for task in tasks])
+    cost = first.rows["a"].cost
+    assert cost["seconds"] > 0
+    second = Table(tmp_path, [run])
+    second.ended(run, [do_task(toy_units, task) for task in tasks])
+    assert second.rows["a"].cost == cost
+    assert json.loads((tmp_path / "scan.json").read_text())["runs"][0]["state"] == "done"
+    (tmp_path / "scan.json").write_text('{"runs": [{"run": "a", "stages": {"first": 3}}]}')
+    with pytest.raises(InputError, match="not the table of a scan"):
+        Table(tmp_path, [run])
