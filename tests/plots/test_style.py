@@ -53,7 +53,7 @@ EXAMPLES = {
 }
 UNIT = re.compile(r"\((TeV|GeV|cm|nats|σ|%|1/TeV)\)$|^events / ")
 WITHOUT_UNIT = (r"\tau", "epoch", r"\epsilon", "SIC", "share of events", "events per bin", "score", "p-value", "after / before",
-                "data /", "run", "trees", "significance", "events / expected")  # fmt: skip
+                "ratio", "run", "trees", "significance", "events / expected")  # fmt: skip
 
 
 def draw(name):
