@@ -60,7 +60,7 @@ def test_records_say_how_results_were_obtained(analysis, toy_copy, tmp_path):
     assert {"python", "numpy", "torch"} <= density["environment"].keys()
     assert density["threads"] >= 1
     assert density["start"] <= density["end"]
-    written = {path.name for path in (tmp_path / "out").iterdir()} - {"STAGE.json"}
+    written = {path.name for path in (tmp_path / "out").iterdir()} - {"STAGE.json", "run.log"}
     assert set().union(*(record["outputs"] for record in records.values())) == written
     assert evaluation["options"]["mode"] == "CATHODE"
     assert evaluation["results"]["max_sic"] > 1
