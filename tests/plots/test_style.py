@@ -43,7 +43,7 @@ EXAMPLES = {
     "performance.signal_scans": ({"a": ([0.01, 0.02], [[3, 4], [5, 6]])},),
     "scores.efficiency_distribution": (rng.random(500),),
     "scores.score_distributions": ({"background": rng.random(90), "signal": rng.random(90)}, "score"),
-    "sculpting.sculpting": (background_sculpting(m, rng.random(4000)), window),
+    "sculpting.sculpting": (background_sculpting(m, rng.random(4000)), "CATHODE", window),
     "search.p0_against_center": ([(window, [measured]), (Window(4, 4.4), [measured])],),
     "search.significance_against_injected": ([0, 0.1], {0.1: [0.5, 3.0]}),
     "search.spectrum_with_fit": (spectrum, window, measured),
