@@ -12,13 +12,18 @@ from common.logfile import LOG, logged
 logger = logging.getLogger(__name__)
 
 
+def fail_in(folder):
+    with logged(folder):
+        logger.warning("second")
+        raise InputError("bad input")
+
+
 def test_runs_follow_each_other_and_say_how_they_ended(tmp_path):
     (tmp_path / "result.npy").touch()
     with logged(tmp_path):
         logger.warning("first")
-    with pytest.raises(InputError, match="bad"), logged(tmp_path):
-        logger.warning("second")
-        raise InputError("bad input")
+    with pytest.raises(InputError, match="bad"):
+        fail_in(tmp_path)
     logger.warning("outside")
     lines = [line.split(": ", 1)[1] for line in (tmp_path / LOG).read_text().splitlines()]
     assert lines[0] == lines[3]
