@@ -49,7 +49,8 @@ def logged(folder: Path) -> Iterator[None]:
         raise
     finally:
         root.removeHandler(handler)
-        handler.close()
+        with contextlib.suppress(OSError):
+            handler.close()
         others = [other.name for other in path.parent.iterdir() if other.name not in (LOG, ".lock")]
         if is_new and not others:
             path.unlink(missing_ok=True)

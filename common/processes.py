@@ -60,7 +60,9 @@ def place_among_workers() -> int:
     return int(name.removeprefix(WORKER)) if name.startswith(WORKER) else 0
 
 
-def run_side_by_side(tasks: Sequence[Task[Result]], n_processes: int, done: Callable[[], object] = lambda: None) -> list[Result]:
+def run_side_by_side(
+    tasks: Sequence[Task[Result]], n_processes: int, done: Callable[[Result], object] = lambda _: None
+) -> list[Result]:
     """The results of independent tasks, in their order; at most so many at a time, each in a process of its own.
 
     The processes are forked: what a task refers to is shared, not copied, and only its result is sent back. With one process, with one
@@ -69,7 +71,7 @@ def run_side_by_side(tasks: Sequence[Task[Result]], n_processes: int, done: Call
     Parameters
     ----------
     done : callable
-        Called here after every task.
+        Called here after every task, with its result.
 
     Raises
     ------
@@ -83,7 +85,7 @@ def run_side_by_side(tasks: Sequence[Task[Result]], n_processes: int, done: Call
         here = []
         for task in tasks:
             here.append(task())
-            done()
+            done(here[-1])
         return here
     results: dict[int, Result] = {}
     running: dict[Connection, tuple[int, BaseProcess]] = {}
@@ -98,7 +100,7 @@ def run_side_by_side(tasks: Sequence[Task[Result]], n_processes: int, done: Call
                 number, process = running.pop(answer)
                 places.add(int(process.name.removeprefix(WORKER)))
                 results[number] = _received(answer, process)
-                done()
+                done(results[number])
     except BaseException as error:
         with handled_by(_ignore):  # a second signal must not end the wait for processes that are writing their checkpoints
             for _, process in running.values():

@@ -58,7 +58,8 @@ def run_script(
 
 
 def _start_logging(verbose: bool) -> None:
-    logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, format=FORMAT, handlers=[LogAboveBars()])
+    screen = LogAboveBars() if sys.stderr is not None and sys.stderr.isatty() else logging.StreamHandler()
+    logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, format=FORMAT, handlers=[screen])
     for name in NOISY:
         logging.getLogger(name).setLevel(logging.WARNING)
     packages = ", ".join(f"{name} {number}" for name, number in versions().items())

@@ -174,8 +174,15 @@ class HGBClassifier(BinaryClassifier, BaseEstimator):
         if self.verbose and (n_kept := sum(place is not None and place.exists() for place in places)):
             logger.info("boosted trees: %d of %d members are done already", n_kept, len(tasks))
         with progress(f"boosted trees ({len(tasks)})", "member", len(tasks), shown=self.verbose) as bar:
+            lowest: list[float] = []
+
+            def done(member: Learned) -> None:
+                lowest.append(float(np.nanmin(member["val_losses"])))
+                bar.set_postfix(val=f"{np.mean(lowest):.4f}", best=f"{min(lowest):.4f}", refresh=False)
+                bar.update()
+
             try:
-                members = run_side_by_side(tasks, processes_of(self.n_jobs), done=bar.update)
+                members = run_side_by_side(tasks, processes_of(self.n_jobs), done=done)
             except Interrupted as ending:
                 if not any(place is not None and place.exists() for place in places):
                     raise

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from evaluation.sculpting import Sculpting
+from events.columns import M_JJ
 from events.window import Window
 from plots.style import BACKGROUND, drawable, shade_signal_region, styled
 
@@ -17,12 +18,12 @@ LARGEST_RATIO = 3.0
 
 
 @styled
-def sculpting(results: Sequence[Sculpting], window: Window, label: str = "") -> Figure:
+def sculpting(results: Sequence[Sculpting], label: str = "", window: Window | None = None) -> Figure:
     """Normalised mass spectra of the background before and after each cut, and their ratio with binomial errors (median run).
 
-    There is a panel for every cut, with its own bins; the signal region is shaded.
+    There is a panel for every cut, with its own bins. `window` is the signal region, which is shaded; without it the variable is m_JJ.
     """
-    n, resonant = len(results), window.resonant
+    n, resonant = len(results), M_JJ if window is None else window.resonant
     figure, panels = plt.subplots(
         2,
         n,
@@ -36,7 +37,7 @@ def sculpting(results: Sequence[Sculpting], window: Window, label: str = "") -> 
     for cut, (upper, lower) in zip(results, panels.T, strict=True):
         middle = int(np.argsort(cut.chi2)[len(cut.chi2) // 2])
         _draw_cut(upper, lower, cut, cut.drawn.after[middle])
-        for axes in (upper, lower):
+        for axes in (upper, lower) if window is not None else ():
             shade_signal_region(axes, *window.edges, named=axes is upper)
         upper.set_title(f"most anomalous {100 * cut.share:g} %, " + rf"$\chi^2$/ndf = {cut.chi2_per_ndf:.1f}", loc="left")
         lower.set_xlabel(drawable([resonant.axis])[0])

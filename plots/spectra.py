@@ -78,7 +78,7 @@ def data_against_samples(
 
     `labels` are those of the axes, `names` those of the two arrays.
     """
-    labels, (data_name, sample_name) = drawable(labels), names
+    labels = drawable(labels)
     n_rows = math.ceil(len(labels) / PER_ROW)
     n_columns = math.ceil(len(labels) / n_rows)
     figure = plt.figure(figsize=(3.0 * n_columns, 5.0 * n_rows), layout="constrained")
@@ -94,7 +94,7 @@ def data_against_samples(
         three[-1].set_xlabel(labels[column])
     for upper, middle, lower in rows:
         upper[0].set_ylabel("share of events per bin")
-        middle[0].set_ylabel(f"{data_name} /\n{sample_name}", fontsize=10.5, loc="center")
+        middle[0].set_ylabel("ratio", fontsize=10.5, loc="center")
         lower[0].set_ylabel("pull (σ)", fontsize=10.5, loc="center")
     panels[0, 0].legend(fontsize=9.5)
     return figure

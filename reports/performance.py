@@ -98,7 +98,7 @@ def sculpted(run: RunFolder) -> Section | None:
     found = run_sculpting(run.folder, run.folder)
     pictures = [
         Picture.of(
-            sculpting([cut], found.window),
+            sculpting([cut], window=found.window),
             f"Mass spectrum of the background before and after keeping the most anomalous {100 * cut.share:g} %, and their ratio.",
         )
         for cut in found.cuts

@@ -95,6 +95,7 @@ def start(
 ) -> Script:
     """Begin a script; checkpoints are written far more often than in earnest."""
     mine, theirs = context.Pipe()
+    argv = [*argv, "--no_report"] if script == "run_all" else argv
     arguments = (theirs, script, [str(argument) for argument in argv], largest_file, checkpoint_seconds)
     process = context.Process(target=_run, args=arguments, daemon=False)  # daemons could not start processes themselves
     process.start()
@@ -114,10 +115,10 @@ INCIDENTAL = ("start", "end", "command", "resumed", "read_from")  # parts of a r
 
 
 def contents(folder: Path) -> dict[str, bytes | dict]:
-    """Every file below the folder with its bytes; of STAGE.json all but times, command and folders."""
+    """Every file below the folder with its bytes, but for the log; of STAGE.json all but times, command and folders."""
     found: dict[str, bytes | dict] = {}
     for path in sorted(folder.rglob("*")):
-        if path.is_file():
+        if path.is_file() and path.name != "run.log":
             name = path.relative_to(folder).as_posix()
             found[name] = path.read_bytes()
             if path.name == "STAGE.json":

@@ -163,7 +163,7 @@ def sculpting_of_run(data_dir: Path, preds_dir: Path, savefig: Path | None = Non
 
 
 def _draw_sculpting(found: RunSculpting, path: Path, label: str) -> None:
-    save(sculpting_figure.sculpting(found.cuts, found.window, label), path)
+    save(sculpting_figure.sculpting(found.cuts, label, found.window), path)
     save_json(path.with_suffix(".json"), found.summary())
 
 

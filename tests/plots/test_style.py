@@ -44,7 +44,7 @@ EXAMPLES = {
     "scan.max_sic_scan": ({"a": {0.01: [3, 4], 0.02: [5, 6]}}, "S/B in the signal region (%)"),
     "scores.efficiency_distribution": (rng.random(500),),
     "scores.score_distributions": ({"background": rng.random(90), "signal": rng.random(90)}, "score"),
-    "sculpting.sculpting": (background_sculpting(m, rng.random(4000)), window),
+    "sculpting.sculpting": (background_sculpting(m, rng.random(4000)), "CATHODE", window),
     "search.p0_against_center": ([(window, [measured]), (Window(4, 4.4), [measured])],),
     "search.significance_against_injected": ([0, 0.1], {0.1: [0.5, 3.0]}),
     "search.spectrum_with_fit": (spectrum, window, measured),
@@ -54,7 +54,7 @@ EXAMPLES = {
 }
 UNIT = re.compile(r"\((TeV|GeV|cm|nats|σ|%|events|1/TeV)\)$|^events / ")
 WITHOUT_UNIT = (r"\tau", "epoch", r"\epsilon", "SIC", "share of events", "events per bin", "score", "p-value", "after / before",
-                "data /", "run", "trees", "significance", "events / expected")  # fmt: skip
+                "ratio", "run", "trees", "significance", "events / expected")  # fmt: skip
 
 
 def draw(name):

@@ -60,7 +60,7 @@ def test_records_say_how_results_were_obtained(analysis, toy_copy, tmp_path):
     assert {"python", "numpy", "torch"} <= density["environment"].keys()
     assert density["threads"] >= 1
     assert density["start"] <= density["end"]
-    written = {path.name for path in (tmp_path / "out").iterdir()} - {"STAGE.json"}
+    written = {path.name for path in (tmp_path / "out").iterdir()} - {"STAGE.json", "run.log"}
     assert set().union(*(record["outputs"] for record in records.values())) == written
     assert evaluation["options"]["mode"] == "CATHODE"
     assert evaluation["results"]["max_sic"] > 1
@@ -385,3 +385,15 @@ def test_finished_results_of_other_events_are_not_replaced(toy_copy, small_confi
     run("run_all", *small_configs, "--force", **flags, data_dir=other)
     shutil.copy(toy_copy / "innerdata_train.npy", other)
     run("run_all", *small_configs, **flags, data_dir=other)
+
+
+def test_figures_in_another_format(toy_copy, flow_config, tmp_path, run):
+    """The format decides no result: the stage stays up to date; done again, its figures replace those of the other format."""
+    options = {"data_dir": toy_copy, "savedir": tmp_path / "out", "config_file": flow_config, "epochs": 1}
+    run("run_ANODE_training", **options)
+    assert (tmp_path / "out" / "my_ANODE_model_losses.png").is_file()
+    run("run_ANODE_training", "--resume", **options, figures="svg")
+    assert (tmp_path / "out" / "my_ANODE_model_losses.png").is_file(), "up to date"
+    run("run_ANODE_training", **options, figures="svg")
+    assert [path.name for path in (tmp_path / "out").glob("*_losses.[ps]*g")] == ["my_ANODE_model_losses.svg"]
+    assert "figures" not in read_records(tmp_path / "out")["density_estimator my_ANODE_model"]["options"]
