@@ -14,6 +14,7 @@ from common.errors import InputError, MachineError
 from common.files import first_line
 from common.hyperparameters import read_yaml
 from common.processes import THREAD_SETTINGS, usable_cores
+from common.signals import handled_by
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -23,8 +24,9 @@ logger = logging.getLogger(__name__)
 ROOT = Path(__file__).resolve().parents[2]
 BATCH_SYSTEMS = {"slurm": "SLURMCluster", "htcondor": "HTCondorCluster"}
 SECONDS_TO_FIND_A_SCHEDULER = 20
-SECONDS_WITHOUT_SCHEDULER = 60  # then a worker of a batch system ends
+SECONDS_WITHOUT_SCHEDULER = 45  # then a worker of a batch system ends
 SECONDS_TO_CLOSE = 30
+TRACKER = "ignore::UserWarning:multiprocessing.resource_tracker"  # it tells of what processes leave that end early
 # What a file for --cluster_config may set; dask-jobqueue explains it. One worker is one process with one thread.
 CLUSTER_KEYS: dict[str, type | tuple[type, ...]] = {
     "queue": str, "account": str, "walltime": str, "memory": str, "disk": str, "processes": int, "interface": str,
@@ -88,10 +90,15 @@ class Place:
             except (OSError, ValueError) as error:
                 raise MachineError(f"no Dask scheduler answers at {self.scheduler} ({first_line(error)})") from error
             with client:
-                client.register_plugin(Prepared(os.getcwd(), self.threads))
+                prepared = Prepared(os.getcwd(), self.threads)
+                client.register_plugin(prepared)
                 if client.dashboard_link and self.dashboard is not None:
                     logger.info("Dask's dashboard: %s", client.dashboard_link)
-                yield client
+                try:
+                    yield client
+                finally:  # workers that are not ended now must not go on with what nobody waits for
+                    with contextlib.suppress(Exception):
+                        client.unregister_worker_plugin(prepared.name)
 
     def _settings(self) -> dict[str, Any]:
         """Dask's own settings."""
@@ -121,6 +128,7 @@ class Place:
     def _local(self) -> Any:
         from distributed import LocalCluster
 
+        os.environ.setdefault("PYTHONWARNINGS", TRACKER)
         n = usable_cores() if self.workers is None else self.workers
         logger.info("%d workers on this machine, of %d thread%s each", n, self.threads, "s"[: self.threads != 1])
         return LocalCluster(
@@ -150,7 +158,8 @@ class Place:
 
     def _kind_of_cluster(self) -> Any:
         try:
-            import dask_jobqueue
+            with handled_by(lambda number, frame: None):  # it sets a handler of its own, which would not last longer than this
+                import dask_jobqueue
         except ImportError as error:
             raise InputError("--cluster needs dask-jobqueue: pip install -r requirements-scale.txt") from error
         return getattr(dask_jobqueue, BATCH_SYSTEMS[str(self.batch_system)])

@@ -63,6 +63,9 @@ class Scan:
                         self.ended(runs[task.run], [self.outcomes[each.key] for each in self.tasks[task.run]])
                     bar.update()
                     self._show(bar, waiting, len(client.scheduler_info(n_workers=-1)["workers"]))
+        except BaseException:
+            client.cancel(list(futures))
+            raise
         finally:
             client.unsubscribe_topic(BEGUN)
 
@@ -87,12 +90,14 @@ class Scan:
         completed = as_completed(futures, loop=client.loop)
         for future in completed:
             task = futures[future]
-            if future.status == "pending":  # it is tried again, together with what had to wait for it
+            if future.status in ("pending", "lost"):  # it is tried again, or its answer was lost together with a worker
                 completed.add(future)
             elif future.status == "finished":
                 yield task, future.result()
             elif (lost := self._lost(future)) is None:
                 reason = first_line(future.exception()) if future.status == "error" else f"Dask says: {future.status}"
+                if "deserialization" in reason:
+                    reason = "the scheduler does not find this code: start it, and its workers, with this folder in PYTHONPATH"
                 yield task, Outcome(task.key, FAILED, reason, is_machine=True)
             elif self.begun[lost] <= self.retries:
                 time.sleep(SECONDS_FOR_NEWS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import secrets
 import signal
 import time
 from types import FrameType
@@ -33,10 +34,9 @@ class Prepared(WorkerPlugin):
         That the libraries may use.
     """
 
-    name = "cathode"
-
     def __init__(self, folder: str, threads: int) -> None:
         self.folder, self.threads = folder, threads
+        self.name = f"cathode-{secrets.token_hex(4)}"
 
     def setup(self, worker: Any) -> None:
         """Called by Dask in the worker's event loop."""

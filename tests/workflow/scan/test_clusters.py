@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ import pytest
 from common.errors import InputError
 from workflow.scan.clusters import ROOT, Place, cluster_config
 
-jobqueue = pytest.importorskip("dask_jobqueue", reason="needs requirements-scale.txt")
+pytestmark = pytest.mark.skipif(find_spec("dask_jobqueue") is None, reason="needs requirements-scale.txt")
 
 
 def config(tmp_path: Path, text: str) -> Path:
@@ -37,7 +39,7 @@ def test_a_slurm_job_is_one_worker_of_one_thread(script, tmp_path):
         assert line in text.splitlines()
     assert f"#SBATCH -e {tmp_path / 'jobs'}/" in text
     assert "--nthreads 1 " in text
-    assert "--death-timeout 60" in text
+    assert "--death-timeout 45" in text
 
 
 def test_a_job_may_have_several_workers_and_a_worker_several_threads(script):
@@ -55,7 +57,7 @@ def test_htcondor_understands_its_submit_file(script):
     assert submit["MY.DaskWorkerCores"] == "1"
     assert submit["MY.DaskWorkerMemory"] == "3000000000"
     assert submit["MY.DaskWorkerDisk"] == "2000000000"
-    assert "--death-timeout 60" in submit["Arguments"]
+    assert "--death-timeout 45" in submit["Arguments"]
     assert "OMP_NUM_THREADS=2" in submit["Arguments"]
     assert submit["MY.JobFlavour"] == '"longlunch"'
 
@@ -83,3 +85,12 @@ def test_without_dask_jobqueue_it_is_said_what_is_missing(monkeypatch):
 
 def test_no_configuration_is_none():
     assert cluster_config(None) == {}
+
+
+def test_signals_are_handled_as_before(script):
+    """dask-jobqueue sets a handler where it is imported, with which Ctrl-C would be no interruption."""
+    for name in [name for name in sys.modules if name.startswith("dask_jobqueue")]:
+        del sys.modules[name]
+    before = signal.getsignal(signal.SIGINT)
+    script("slurm", "memory: 1GB\n")
+    assert signal.getsignal(signal.SIGINT) is before
