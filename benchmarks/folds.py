@@ -35,6 +35,7 @@ RUNS = {
     "CATHODE, networks": ("--mode", "CATHODE", *SIZE, *NETWORKS),
     "CATHODE, trees": ("--mode", "CATHODE", *SIZE, *TREES),
     "LaCATHODE, networks": ("--mode", "LaCATHODE", "--cf_use_class_weights", "--cf_save_model", *NETWORKS),
+    "LaCATHODE, trees": ("--mode", "LaCATHODE", "--cf_use_class_weights", "--cf_save_model", *TREES),
     "CWoLa, trees": ("--mode", "CWoLa", "--cf_oversampling", "--cf_no_logit", "--cf_save_model", *TREES),
     "true samples, trees": ("--mode", "CATHODE", *SIZE, *TREES),
 }
