@@ -341,7 +341,10 @@ def test_closure_is_a_stage_of_its_own(toy_dir, small_configs, tmp_path, run, ca
         if threads == 1:
             assert "density_estimator my_ANODE_model: up to date" in caplog.text
     assert (tmp_path / "my_ANODE_model_estimator.json").read_bytes() == flow
-    assert records[0] == records[1] == json.loads((tmp_path / "my_ANODE_model_closure.json").read_text())
+    written = json.loads((tmp_path / "my_ANODE_model_closure.json").read_text())
+    assert {np.shape(region.pop("pulls")) for region in written["regions"]} == {(4, 20)}
+    assert {np.shape(region.pop("bins")) for region in written["regions"]} == {(4, 21)}
+    assert records[0] == records[1] == written
     for region in records[0]["regions"]:
         assert 0.4 < region["two_sample_auc"] < 0.7
     assert 0 < records[0]["mean_two_sample_auc_error"] < min(region["two_sample_auc_error"] for region in records[0]["regions"])
