@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import sys
 import types
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields
@@ -25,6 +26,7 @@ from typing import Any, ClassVar, NoReturn, TypeVar, get_args, get_origin, get_t
 
 from common.errors import InputError
 
+SWITCHED = ("true", "false")  # what may stand after a switch
 BAD_INPUT = 2  # exit code for what the user gave and cannot be used
 WITH_PREFIX = "with the prefix"
 FIGURE_FORMATS = ("png", "pdf", "svg")
@@ -227,8 +229,7 @@ class Flag:
         """Add it to a parser."""
         metadata, help = self.field.metadata, self.help.replace("%", "%%")
         if self.kind is bool:
-            settings = {"nargs": "?", "type": _true_or_false, "const": True, "default": False, "metavar": "false"}
-            parser.add_argument(f"--{self.name}", help=help, **settings)
+            parser.add_argument(f"--{self.name}", action=_Switch, help=help)
             return
         kind, many = _plain(self.kind)
         metavar = metadata["metavar"] or {int: "N", float: "X", Path: "PATH", str: "NAME"}[kind]
@@ -251,10 +252,18 @@ class Flag:
             group.add_argument(f"--{choice}", help=f"short for --{self.name} {choice}", **short)
 
 
-def _true_or_false(text: str) -> bool:
-    if text not in ("true", "false"):
-        raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false")
-    return text == "true"
+class _Switch(argparse.Action):
+    """On where it is given, unless `false` follows; see `_Parser.parse_known_args`."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, help: str) -> None:
+        super().__init__(option_strings, dest, nargs="?", const=True, default=False, metavar="false", help=help)
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, value: Any, name: str | None = None
+    ) -> None:
+        if value not in (True, *SWITCHED):
+            parser.error(f"argument {name}: {value!r} is neither true nor false")
+        setattr(namespace, self.dest, value in (True, SWITCHED[0]))
 
 
 def _plain(kind: Any) -> tuple[type, bool]:
@@ -305,7 +314,16 @@ def make_options(options: type[SomeOptions], values: Mapping[str, Any], prefix: 
 
 
 class _Parser(argparse.ArgumentParser):
-    """argparse's parser, whose errors are one line without the usage."""
+    """argparse's parser, whose errors are one line without the usage, and whose switches take no word but true and false."""
+
+    def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        """A switch before something else has no value: `--dry_run GRID.yml` is not about a switch called GRID.yml."""
+        words = list(sys.argv[1:] if args is None else args)
+        switches = {name for action in self._actions if isinstance(action, _Switch) for name in action.option_strings}
+        for place, (word, following) in enumerate(zip(words, [*words[1:], ""], strict=False)):
+            if word in switches and following not in SWITCHED:
+                words[place] = f"{word}={SWITCHED[0]}"
+        return super().parse_known_args(words, namespace)
 
     def error(self, message: str) -> NoReturn:
         self.exit(BAD_INPUT, f"{self.prog}: error: {message} (see --help)\n")

@@ -7,7 +7,10 @@ and the share of it that passes changes smoothly with the mass.
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
 from events.window import Window
@@ -36,7 +39,7 @@ def interpolated_share(m: np.ndarray, passes: np.ndarray, at: np.ndarray, window
     Returns
     -------
     (float, float) or None
-        None where too few events pass on a side to say anything.
+        None where too few events pass on a side to say anything, where the fit does not converge, or where there are no masses.
 
     Examples
     --------
@@ -50,6 +53,8 @@ def interpolated_share(m: np.ndarray, passes: np.ndarray, at: np.ndarray, window
     lower, upper = (m > window.low - reach) & (m <= window.low), (m >= window.high) & (m < window.high + reach)
     if min((passes & side).sum() for side in (lower, upper)) < FEWEST_PASSING:
         return None
+    if len(at) == 0:
+        return None
     near = lower | upper
     if passes[near].all():
         return 1.0, 0.0
@@ -57,7 +62,12 @@ def interpolated_share(m: np.ndarray, passes: np.ndarray, at: np.ndarray, window
     def powers(masses: np.ndarray) -> np.ndarray:
         return np.vander((masses - window.center) / reach, DEGREE + 1, increasing=True)[:, 1:]
 
-    fit = LogisticRegression(C=np.inf, tol=TOLERANCE, solver="newton-cholesky").fit(powers(m[near]), passes[near])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ConvergenceWarning)
+        try:
+            fit = LogisticRegression(C=np.inf, tol=TOLERANCE, solver="newton-cholesky").fit(powers(m[near]), passes[near])
+        except ConvergenceWarning:  # a step in the mass, say
+            return None
 
     def share_and_slopes(masses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The share at masses [n], and its derivatives by the polynomial's coefficients [n, degree + 1]."""

@@ -42,7 +42,7 @@ class FitSettings:
     low, high : float or None
         Range of the fit; None: by the rules of `fit_bins`.
     systematic : mapping
-        Efficiency -> relative error of the predicted background beside that of the fit; 0 where there is none.
+        Efficiency -> relative error of the predicted background beside that of the fit; empty: none.
     """
 
     sqrt_s: float
@@ -251,7 +251,7 @@ def search_window(
             logger.warning(
                 "%s at %g: the fit is poor, goodness %.2g: its significance means little", scored.bins.window, cut, goodness
             )
-        count = fit.counted(counts, settings.systematic.get(cut, 0.0))
+        count = fit.counted(counts, settings.systematic[cut] if settings.systematic else 0.0)
         result: dict[str, Any] = {
             "expected": count.background,
             "error": count.error,

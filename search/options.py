@@ -74,7 +74,8 @@ class SearchOptions(ResumableOptions):
     )
     systematic: tuple[float, ...] = option(
         (),
-        "relative error of the background in the window, beside that of the fit: one number, or one for each of --efficiencies",
+        "relative error of the background in the window, beside that of the fit: one number for all selections and all "
+        "events, or one for each of --efficiencies",
         check=check_shares,
         metavar="X",
         default_text="0; LaCATHODE needs it, see docs/search.md",
@@ -117,10 +118,10 @@ class SearchOptions(ResumableOptions):
     @property
     def systematic_at(self) -> dict[float, float]:
         """The relative systematic error at every efficiency."""
+        if len(self.systematic) == 1:
+            return dict.fromkeys(self.cuts, self.systematic[0])
         given = self.efficiencies or EFFICIENCIES
-        errors = self.systematic * len(given) if len(self.systematic) == 1 else self.systematic or (0.0,) * len(given)
-        rest = self.systematic[0] if len(self.systematic) == 1 else 0.0  # of all events, if they were not asked for
-        return dict.fromkeys(self.cuts, rest) | dict(zip(given, errors, strict=True))
+        return dict.fromkeys(self.cuts, 0.0) | dict(zip(given, self.systematic or (0.0,) * len(given), strict=True))
 
     @property
     def is_scan(self) -> bool:

@@ -190,7 +190,7 @@ class ToyResults:
 def analyse(toys: PatternToys, n_toys: int, systematic: Mapping[float, float], rng: np.random.Generator) -> ToyResults:
     """Draw toys and do to them what is done to data: fits with a choice of order, prediction, significance.
 
-    The systematic error (efficiency -> relative error) is drawn for every toy and window, fully correlated between efficiencies.
+    The systematic error (efficiency -> relative error; empty: none) is drawn for every toy and window, one draw for all efficiencies.
     """
     fits = toys.selections.fits
     shape = (n_toys, len(fits), max(len(each) for each in fits))
@@ -201,7 +201,7 @@ def analyse(toys: PatternToys, n_toys: int, systematic: Mapping[float, float], r
             shift = rng.normal()
             for number, (cut, counts) in enumerate(zip(fits[window], spectra, strict=True)):
                 try:
-                    count = fitters[window].choose(counts, None).counted(counts, systematic.get(cut, 0.0), shift)
+                    count = fitters[window].choose(counts, None).counted(counts, systematic[cut] if systematic else 0.0, shift)
                 except FitError:
                     continue
                 z[toy, window, number], p[toy, window, number] = count.z, count.randomised_p(rng.uniform())

@@ -278,6 +278,10 @@ def _summarise_selection(run: ScoredRun, label: str) -> dict[str, Any]:
         if abs(cut.held_out - cut.expected) > NOTED_DIFFERENCE * cut.expected:
             text = "%s: held-out background would say %.*f: it is not quite like the background there"
             logger.info(text, label, digits, cut.held_out)
+    if label in MODES.names and getattr(MODES.get(label), "needs_systematic", False):
+        logger.info(
+            "%s: what its flow gets wrong in the signal region alone is in none of these errors, see docs/own_data.md", label
+        )
     if len(cuts) < len(EFFICIENCIES):
         text = "%s: smaller efficiencies cannot be stated, with %d held-out background events in a fold and %d events of the sideband"
         logger.info(text, label, min(run.n_held_out), n - n_inside)

@@ -33,6 +33,20 @@ def parsed(options: type[Options], *argv: str) -> Options:
     return make_options(options, vars(make_parser("", options).parse_args(argv)))
 
 
+@dataclass(frozen=True, kw_only=True)
+class Placed(Options):
+    grid: Path = option(MISSING, "grid", metavar="GRID", positional=True)
+    dry: bool = option(False, "dry")
+
+
+@pytest.mark.parametrize(("argv", "dry"), [
+    (["--dry", "g.yml"], True), (["g.yml", "--dry"], True), (["--dry", "false", "g.yml"], False), (["g.yml", "--dry", "true"], True),
+    (["g.yml", "--dry=false"], False), (["g.yml"], False),
+])  # fmt: skip
+def test_a_switch_may_stand_before_what_is_given_by_its_place(argv, dry):
+    assert parsed(Placed, *argv) == Placed(grid=Path("g.yml"), dry=dry)
+
+
 def test_defaults_and_types():
     assert parsed(Training) == Training()
     given = parsed(Training, "--epochs", "3", "--share", "0.5", "--files", "x", "y", "--fast", "--where", "there", "--b")

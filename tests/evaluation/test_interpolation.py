@@ -52,3 +52,13 @@ def test_a_side_without_events_that_pass_gives_no_share(side):
 def test_a_cut_that_all_pass():
     m = np.linspace(3, 4, 1001)
     assert interpolated_share(m, np.ones(len(m), dtype=bool), np.array([3.5]), WINDOW) == (1.0, 0.0)
+
+
+def test_what_cannot_be_fitted_gives_no_share():
+    m = np.linspace(2.6, 4.4, 2001)
+    assert interpolated_share(m, m > 3.75, np.array([3.5]), WINDOW) is None, "no event passes below the window"
+    step = (m > 3.75) | (m < 2.7)
+    assert interpolated_share(m, step, np.array([]), WINDOW) is None, "no mass"
+    low = (m > 3.2) & (m < 3.9)
+    found = interpolated_share(m, low, np.array([3.5]), WINDOW)
+    assert found is None or found[1] > 0.05, "a box in the mass is no smooth share"
