@@ -63,7 +63,7 @@ def load_array(path: Path, *, mapped: bool = False, records: bool = False) -> np
     Parameters
     ----------
     mapped : bool
-        Leave the numbers in the file, and read what is looked at.
+        Leave the numbers in the file, and read what is looked at; what is changed is a copy in memory.
     records : bool
         Whether it is an array of records of numbers.
 
@@ -76,7 +76,7 @@ def load_array(path: Path, *, mapped: bool = False, records: bool = False) -> np
     def read(file: io.BufferedReader) -> np.ndarray:
         _read_header(path, file, records=records)
         file.seek(0)
-        return np.load(path if mapped else file, mmap_mode="r" if mapped else None, allow_pickle=False)
+        return np.load(path if mapped else file, mmap_mode="c" if mapped else None, allow_pickle=False)
 
     return _from_npy(path, read)
 

@@ -25,7 +25,7 @@ NOTEBOOK = ROOT / "plotting_notebook.ipynb"
 PANELS = """[[name, *(getattr(axes.get_subplotspec(), f"{part}span").start for part in ("row", "col")), axes.get_xlabel(),
  axes.get_ylabel()] for name, figure in shown.items() for axes in figure.axes if axes.get_visible()]"""
 UNIT = re.compile(r"\(.*(TeV|nats|%|events|no unit|share of|σ).*\)|\\epsilon")
-NO_UNIT = ("epoch", "probability density", "share of events", "true background / samples")
+NO_UNIT = ("epoch", "probability density", "share of events", "ratio", "true background / samples")
 
 
 @pytest.fixture

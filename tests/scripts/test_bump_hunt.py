@@ -237,13 +237,13 @@ def test_modes_with_a_flow_share_it(mode, own, run, small_configs, tmp_path, cap
     first, second = tmp_path / "first", tmp_path / "second"
     flags = [*small_configs[:2], "--DE_epochs", "2", "--cf_n_samples", "4000", "--cf_use_class_weights"]
     flags += ["--efficiencies", "1", "0.1", "--systematic", "0", "0.1"]
-    run("run_bump_hunt", *SMALL, *flags, data_dir=own, save_dir=first, mode=mode)
+    run("run_bump_hunt", *SMALL[:-2], *flags, data_dir=own, save_dir=first, mode=mode)
     all_events, selected = found(first, 1.0), found(first, 0.1)
     assert selected["expected"] > 0
     assert all_events["error"] == all_events["fit_error"]
     assert selected["error"] == pytest.approx(np.hypot(selected["fit_error"], 0.1 * selected["expected"]))
     caplog.set_level("INFO")
-    run("run_bump_hunt", *SMALL, *flags, "--DE_dir", first, data_dir=own, save_dir=second, mode=mode)
+    run("run_bump_hunt", *SMALL[:-2], *flags, "--DE_dir", first, data_dir=own, save_dir=second, mode=mode)
     assert any(line.startswith("density_estimator") and line.endswith("skipped") for line in caplog.messages)
     assert found(second, 0.1)["z"] == found(first, 0.1)["z"]
 
