@@ -20,7 +20,7 @@ from typing import Any
 
 import measuring
 import numpy as np
-from tables import FLAGS, IN_GEV, write_table
+from own_tables import FLAGS, IN_GEV, write_table
 
 from common.files import array_shape
 from evaluation.errors import figures_of_merit

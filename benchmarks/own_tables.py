@@ -1,8 +1,8 @@
 """Own tables: the same events as ROOT, parquet, csv, HDF5 and .npy, read by run_data_preparation.py; seconds and peak memory.
 
-    python benchmarks/tables.py --data_dir separated_data/ --n_events 1000000
-    python benchmarks/tables.py --data_dir separated_data/ --n_events 10000000 --formats parquet
-    python benchmarks/tables.py --data_dir separated_data/ --only_write            # the events of data.npy as they are, once
+    python benchmarks/own_tables.py --data_dir separated_data/ --n_events 1000000
+    python benchmarks/own_tables.py --data_dir separated_data/ --n_events 10000000 --formats parquet
+    python benchmarks/own_tables.py --data_dir separated_data/ --only_write            # the events of data.npy as they are, once
 
 The events are those of data.npy of an LHC Olympics folder, with masses in GeV, other names and the label as a column `truth` that
 nobody reads; repeated, with a little noise on every feature, until there are so many.
