@@ -12,8 +12,10 @@ import pytest
 
 from common.errors import InputError
 from evaluation.curves import evaluate_scores
+from reports import write
 from reports.page import Fact, Link, Page, Section, Table
 from reports.run import run_page
+from reports.write import try_report
 from workflow.evaluation import load_test_scores, run_sculpting
 
 NAMESPACE = "{http://www.w3.org/1999/xhtml}"
@@ -141,3 +143,19 @@ def test_it_is_written_again_and_the_log_goes_on(reported, run, tmp_path, undraw
     assert not {"run.log", "report.html"} & {
         name for r in json.loads((reported / "STAGE.json").read_text()).values() for name in r["outputs"]
     }
+
+
+def test_a_fault_in_the_report_ends_no_run(reported, run, tmp_path, monkeypatch, caplog, fails):
+    """The results are there: a run says why it has no report, and ends as it would; report.py ends with one line."""
+    folder = shutil.copytree(reported, tmp_path / "run")
+    events = json.loads((folder / "STAGE.json").read_text())["density_estimator my_ANODE_model"]["read_from"][0]
+
+    def fault(_):
+        raise AttributeError("'str' object has no attribute 'items'")
+
+    monkeypatch.setattr(write, "run_page", fault)
+    run("run_all", "--DE_skip", "--cf_skip_create", "--cf_skip_train", data_dir=events, save_dir=folder, mode="CATHODE", report=True)
+    said = [record for record in caplog.records if record.getMessage().startswith("no report: ")]
+    assert [record.levelname for record in said] == ["WARNING"]
+    assert "has no attribute 'items'" in said[0].getMessage()
+    assert "has no attribute 'items'" in fails("report", folder)
