@@ -13,7 +13,13 @@ from reports.search import CURVE, SEARCH, search_page
 logger = logging.getLogger(__name__)
 
 REPORT = "report.html"
-OF_DAMAGE = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)  # where a file holds something else than is written
+OF_DAMAGE = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    TypeError,
+    ValueError,
+)  # where a file holds something else than is written
 
 
 def write_report(folder: Path) -> Path:

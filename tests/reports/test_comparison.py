@@ -10,10 +10,11 @@ import html5lib
 import numpy as np
 import pytest
 
-from evaluation.errors import figures_of_merit, paired_differences
+from evaluation.errors import Measured, Merit, figures_of_merit, paired_differences
 from evaluation.event_sets import EventSet, event_ids
+from reports import comparison
 from reports.compared import find_test_sets, named_folders, read_compared
-from reports.comparison import Comparison, write_comparison
+from reports.comparison import Comparison, comparison_page, write_comparison
 from workflow.evaluation import load_test_scores
 from workflow.scan.grid import Run
 from workflow.scan.results import Table
@@ -58,7 +59,7 @@ def test_the_same_events_are_recognised_in_any_order(reported, others, tmp_path)
     folders = [reported, others["same"], others["shuffled"]]
     write_comparison(folders, ["a", "b", "c"], tmp_path / "out", "svg")
     rows, differences = rows_of(tmp_path / "out" / "runs.csv"), rows_of(tmp_path / "out" / "differences.csv")
-    assert [row["test_set"] for row in rows] == ["A", "A", "A"]
+    assert [row["test_set"] for row in rows] == ["1", "1", "1"]
     merit = figures_of_merit(*load_test_scores(reported, reported))
     assert float(rows[0]["max_sic"]) == merit.max_sic.value
     assert float(rows[0]["max_sic_error"]) == merit.max_sic.error
@@ -70,10 +71,10 @@ def test_the_same_events_are_recognised_in_any_order(reported, others, tmp_path)
 
 def test_other_events_are_never_overlaid_silently(reported, others, tmp_path, caplog, undrawn):
     compared, left_out = read_compared(named_folders([reported, others["different"], tmp_path / "nowhere"], ["a", "b", "gone"]))
-    comparison = Comparison.of(compared, left_out)
-    assert list(comparison.evaluations()) == ["a [test set A]", "b [test set B]"]
-    assert comparison.sets == ["A", "B"]
-    assert not comparison.differences
+    found = Comparison.of(compared, left_out)
+    assert list(found.evaluations()) == ["a [test set 1]", "b [test set 2]"]
+    assert found.sets == ["1", "2"]
+    assert not found.differences
     write_comparison([reported, others["different"]], [], tmp_path / "out", "png")
     assert "tested on different events" in caplog.text
     assert "tested on different events" in (tmp_path / "out" / "comparison.html").read_text()
@@ -88,6 +89,19 @@ def test_runs_of_one_name_are_pooled(reported, others, tmp_path):
     mixed, _ = read_compared(named_folders([reported, others["different"]], ["x", "x"]))
     assert find_test_sets(mixed)[1] == [None]
     assert Comparison.of(mixed, []).rows()[0]["max_sic_error"] is None
+
+
+def test_many_runs_are_told_apart_and_not_said_to_have_other_events(reported, others, monkeypatch, undrawn):
+    monkeypatch.setattr(comparison, "MOST_PAIRED", 2)
+    monkeypatch.setattr(comparison, "figures_of_merit", lambda *_: Merit(Measured(1.0, 0.1), {}))
+    folders = [reported, others["same"], others["shuffled"]]
+    one_set = Comparison.of(*read_compared(named_folders(folders, ["a", "b", "c"])))
+    [section] = [each for each in comparison_page(one_set, "x").sections if each.title == "Paired differences"]
+    assert section.missing.startswith("3 runs have test set 1. Pairs are compared only of up to 2")
+    compared, _ = read_compared(named_folders([reported] * 30, list(map(str, range(30)))))
+    known = [each.tests[0].events for each in compared]
+    monkeypatch.setattr(comparison, "find_test_sets", lambda _: (known, list(range(30))))
+    assert len(set(Comparison.of(compared, []).sets)) == 30
 
 
 def test_a_scan_is_compared_by_its_axes(others, tmp_path, run, undrawn):

@@ -154,7 +154,16 @@ def test_a_fault_in_the_report_ends_no_run(reported, run, tmp_path, monkeypatch,
         raise AttributeError("'str' object has no attribute 'items'")
 
     monkeypatch.setattr(write, "run_page", fault)
-    run("run_all", "--DE_skip", "--cf_skip_create", "--cf_skip_train", data_dir=events, save_dir=folder, mode="CATHODE", report=True)
+    run(
+        "run_all",
+        "--DE_skip",
+        "--cf_skip_create",
+        "--cf_skip_train",
+        data_dir=events,
+        save_dir=folder,
+        mode="CATHODE",
+        report=True,
+    )
     said = [record for record in caplog.records if record.getMessage().startswith("no report: ")]
     assert [record.levelname for record in said] == ["WARNING"]
     assert "has no attribute 'items'" in said[0].getMessage()
