@@ -63,7 +63,20 @@ SCORE_FILES = (
     figure_file("classifier_losses_run_R", "losses of one run against the epoch", "classifier_losses_run_[0-9]*"),
 )
 
-ANODE_FILES = (OutputFile("sig_labels.npy", "labels of the test events (1 signal, 0 background)", "[n_test]"),)
+ANODE_FILES = (
+    OutputFile(
+        "X_test.npy, X_extrasig.npy, y_test.npy, y_extrasig.npy",
+        "as of stage 3, with features that are not preprocessed",
+        pattern="[Xy]_*.npy",
+    ),
+    OutputFile(
+        "preds_matris.npy, preds_matris_extrasig.npy",
+        "likelihood ratios p_SR(x|m) / p_SB(x|m); 0 outside the training range of either flow",
+        "[1, 1, n]",
+        "preds_matris*.npy",
+    ),
+    OutputFile("sig_labels.npy", "labels of the test events (1 signal, 0 background)", "[n_test]"),
+)
 
 
 def losses_of_runs(losses: np.ndarray, n_ensemble: int) -> np.ndarray:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import numpy as np
 from background.arrays import ARRAY_FILES, SCALER_FILE, fold_folders
 from background.mode import Mode
 from background.registry import MODES
-from common.contract import OutputFile
+from common.contract import patterns
 from common.errors import InputError
 from common.files import load_array, load_json
 from evaluation.closure import CLOSURE_FILES
@@ -30,8 +31,17 @@ from search.results import CURVE_FILES, SEARCH_FILES
 from workflow.evaluation import is_labelled, scored_run
 from workflow.records import RECORD, Record, read_records
 
-ALL_FILES = (*DENSITY_FILES, *CLOSURE_FILES, *ARRAY_FILES, *SCORE_FILES, SCORES_FILE, *ANODE_FILES, *EVALUATION_FILES,
-             *SEPARATED_FILES, *SEARCH_FILES, *CURVE_FILES)  # fmt: skip
+FILES_OF = {  # by the first word of a stage's name: what it may write
+    "separation": SEPARATED_FILES,
+    "density_estimator": DENSITY_FILES,
+    "closure_test": CLOSURE_FILES,
+    "classifier_arrays": ARRAY_FILES,
+    "classifiers": (*SCORE_FILES, SCORES_FILE),
+    "likelihood_ratios": (*ANODE_FILES, *ARRAY_FILES, *SCORE_FILES, SCORES_FILE),
+    "evaluation": EVALUATION_FILES,
+    "bump_hunt": SEARCH_FILES,
+    "injection_curve": CURVE_FILES,
+}
 NUMBER = re.compile(r"(?<=_)[0-9]+(\.[0-9]+)?(?=[_./])")  # in names of files that are many of one kind
 DENSITY_STAGE, CLOSURE_STAGE = "density_estimator ", "closure_test "
 
@@ -196,29 +206,21 @@ class RunFolder:
     def files(self) -> list[Kind]:
         """What the stages have written, files that differ by a number in one line."""
         kinds: dict[tuple[str, str], list[int]] = {}
+        contents: dict[tuple[str, str], str] = {}
         for stage, record in self.records.items():
             for name, kept in record["outputs"].items():
-                kinds.setdefault((stage, NUMBER.sub("N", name)), []).append(int(kept["size"]))
-        return [Kind(name, len(sizes), sum(sizes), stage, _content(name)) for (stage, name), sizes in kinds.items()]
+                kind = stage, NUMBER.sub("N", name)
+                kinds.setdefault(kind, []).append(int(kept["size"]))
+                contents.setdefault(kind, _content(stage, name))
+        return [Kind(name, len(sizes), sum(sizes), stage, contents[stage, name]) for (stage, name), sizes in kinds.items()]
 
 
-def _content(name: str) -> str:
-    """What the table of files says of a file, as far as its name is in it."""
-    last = Path(name).name
-    for file in ALL_FILES:
-        for wanted in file.name.split(", "):
-            if re.fullmatch(_as_expression(wanted, file), last):
-                return file.content
-    return ""
-
-
-def _as_expression(wanted: str, file: OutputFile) -> str:
-    """A regular expression for a name in which capitals stand for a number or a name."""
-    stem, _, ending = wanted.rpartition(".")
-    expression = re.escape(stem)
-    for word, means in (("NAME", ".+"), ("CENTER_EFFICIENCY", ".+"), ("ARRAY", ".+"), ("_E", "_N"), ("_R", "_N")):
-        expression = re.sub(rf"{word}(?![a-zA-Z])", means, expression)
-    return f"{expression}\\.({'|'.join(file.endings) or re.escape(ending)})"
+def _content(stage: str, name: str) -> str:
+    """What the table of files says of a file that a stage wrote: by its very name, else by a pattern."""
+    last, files = Path(name).name, FILES_OF.get(stage.split(" ")[0], ())
+    exact = (file for file in files if last in file.name.split(", "))
+    alike = (file for file in files if any(fnmatchcase(last, each.replace("NAME", "*")) for each in patterns([file])))
+    return next((file.content for file in (*exact, *alike)), "")
 
 
 def seconds_of(record: Record) -> float | None:

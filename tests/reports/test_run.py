@@ -13,9 +13,9 @@ import pytest
 from common.errors import InputError
 from evaluation.curves import evaluate_scores
 from reports import write
+from reports.folder import RunFolder
 from reports.page import Fact, Link, Page, Section, Table
 from reports.run import run_page
-from reports.write import try_report
 from workflow.evaluation import load_test_scores, run_sculpting
 
 NAMESPACE = "{http://www.w3.org/1999/xhtml}"
@@ -101,6 +101,13 @@ def test_its_numbers_are_those_of_the_run(tree, reported):
     assert f"{records['density_estimator my_ANODE_model']['results']['lowest_validation_loss']:.4f} nats" in page
     assert results["sculpting"][1:] in page
     assert records["evaluation"]["command"].split()[-1] in page
+
+
+def test_files_are_said_to_be_what_their_stage_wrote(reported):
+    of = {(kind.stage, kind.name): kind.content for kind in RunFolder.read(reported).files()}
+    assert of["classifier_arrays", "X_preprocessing.json"].startswith("how the features were preprocessed")
+    assert of["density_estimator my_ANODE_model", "my_ANODE_model_preprocessing.json"].startswith("range, mean and width")
+    assert all(of.values()), [name for name, content in of.items() if not content]
 
 
 def test_a_partial_folder_says_what_is_missing(reported, tmp_path, undrawn):
