@@ -27,12 +27,10 @@ def summary(run: RunFolder) -> str:
     if not (cuts := results.get("selected")):
         return f"{name}: the events have no labels, and nothing could be selected."
     cut = cuts[-1]
-    events, expected = words.plural(cut["found"], "event"), f"{cut['expected']:.1f} ± {cut['error']:.1f}"
-    text = f"At a background efficiency of {cut['efficiency']:g}, {name} selects {events} of the signal region, "
-    text += f"where {expected} (statistical) are expected if all are background."
-    return (
-        f"{text} Nobody knows the labels: what is more may be signal, or a fault of the background; a search fits the spectrum."
-    )
+    events = words.plural(cut["found"], "event")
+    text = f"At a background efficiency of {cut['efficiency']:g}, {name} selects {events} of the signal region. "
+    text += f"If all are background, {words.expected(cut)}. Nobody knows the labels: "
+    return f"{text}an excess may be signal, or a fault of the background; a search fits the spectrum."
 
 
 def facts(run: RunFolder) -> list[Fact]:
@@ -44,8 +42,9 @@ def facts(run: RunFolder) -> list[Fact]:
         runs = len(results["auc"])
         found += _merit_facts(results, f"median of {words.plural(runs, 'run')}" if runs > 1 else "one run")
     for cut in results.get("selected", []):
-        expected = f"{cut['expected']:.1f} ± {cut['error']:.1f} expected if all are background"
-        found.append(Fact(f"Selected at ε_B = {cut['efficiency']:g}", str(cut["found"]), expected))
+        found.append(
+            Fact(f"Selected at ε_B = {cut['efficiency']:g}", str(cut["found"]), f"if all are background, {words.expected(cut)}")
+        )
     found += _signal_facts(run, results)
     if "data_against_background" in results:
         test = results["data_against_background"]
