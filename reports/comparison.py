@@ -14,8 +14,8 @@ import numpy as np
 from common.contract import OutputFile, figure_file
 from common.files import save_csv, writable_folder
 from common.progress import progress
-from evaluation.curves import Evaluation
-from evaluation.errors import FIXED_FPR, Difference, Measured, Merit, figures_of_merit, paired_differences
+from evaluation.curves import FIXED_FPR, Evaluation
+from evaluation.errors import Difference, Measured, Merit, figures_of_merit, paired_differences
 from plots import performance as figures
 from plots.scan import max_sic_scan
 from plots.style import Figure, save

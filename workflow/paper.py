@@ -30,8 +30,7 @@ from common.errors import InputError
 from common.files import load_array
 from common.hyperparameters import read_yaml
 from common.progress import progress
-from evaluation.curves import MIN_BACKGROUND, Evaluation, evaluate_scores, joined
-from evaluation.errors import FIXED_FPR
+from evaluation.curves import FIXED_FPR, Evaluation, evaluate_scores
 from evaluation.folds import FILE
 from evaluation.scores import signal_to_background
 from workflow.evaluation import load_test_scores
@@ -198,7 +197,7 @@ def _has_results(folder: Path) -> bool:
 
 def evaluations(curves: Curves) -> dict[str, Evaluation]:
     """The evaluation of all runs of every curve together."""
-    return {label: joined([run.evaluation for run in runs]) for label, runs in curves.items()}
+    return {label: Evaluation.pooled([run.evaluation for run in runs]) for label, runs in curves.items()}
 
 
 def numbers(curves: Curves) -> dict[str, dict[str, Any]]:
@@ -211,7 +210,7 @@ def numbers(curves: Curves) -> dict[str, dict[str, Any]]:
             "max SIC": evaluation.max_sic.value,
             "lowest": min(single),
             "highest": max(single),
-            **{f"SIC at ε_B = {fpr:g}": _sic_at(evaluation, fpr) for fpr in FIXED_FPR},
+            **{f"SIC at ε_B = {fpr:g}": evaluation.sic_at.get(fpr) for fpr in FIXED_FPR},
             "AUC": float(np.median(evaluation.auc)),
             "sculpting, χ²/ndf at 1 %": float(np.median(known)) if known else None,
             "folders": len(curves[label]),
@@ -220,13 +219,6 @@ def numbers(curves: Curves) -> dict[str, dict[str, Any]]:
             "test background": evaluation.n_background,
         }
     return table
-
-
-def _sic_at(evaluation: Evaluation, fpr: float) -> float | None:
-    """Median over the classifiers; None where less than 25 background events pass."""
-    if round(fpr * evaluation.n_background) < MIN_BACKGROUND:
-        return None
-    return float(np.median([np.interp(fpr, run, evaluation.tpr) for run in evaluation.fpr]) / np.sqrt(fpr))
 
 
 def scan(curves: Curves, quantity: Callable[[PaperRun], float]) -> dict[str, dict[float, list[float]]]:
