@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,6 +17,7 @@ from evaluation.curves import Evaluation, evaluate_scores
 from evaluation.event_sets import EventSet, event_ids
 from reports.folder import RunFolder
 from workflow.evaluation import load_test_scores
+from workflow.runs import signal_to_background
 from workflow.scan.results import JSON as SCAN
 from workflow.scan.tasks import DONE
 
@@ -88,15 +90,11 @@ class Compared:
     @cached_property
     def s_over_b(self) -> float | None:
         """In the data of the signal region, mean over the folders; None where nobody knows."""
-        known = [numbers[0] / numbers[1] for each in self.tests if (numbers := _numbers(each.run)) is not None and numbers[1]]
+        known = []
+        for each in self.tests:
+            with contextlib.suppress(InputError):
+                known.append(signal_to_background(each.run.folder))
         return float(np.mean(known)) if known else None
-
-
-def _numbers(run: RunFolder) -> tuple[int, int] | None:
-    try:
-        return run.numbers()
-    except InputError:  # the arrays of stage 3 are gone
-        return None
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from common.errors import InputError
 from reports import words
 from reports.folder import RunFolder
 from reports.page import Fact
+from workflow.runs import searched_events, signal_to_background
 
 
 def summary(run: RunFolder) -> str:
@@ -71,25 +73,16 @@ def _merit_facts(results: dict[str, Any], of_what: str) -> list[Fact]:
 
 def _signal_facts(run: RunFolder, results: dict[str, Any]) -> list[Fact]:
     """S/B and S/√B in the signal region, before any cut and after the best one."""
-    try:
-        numbers = run.numbers()
-    except InputError:
-        return []
-    if numbers is None:
-        known = [
-            records["separation"]["results"].get("signal_to_background")
-            for records in run.read_from.values()
-            if "separation" in records
-        ]
-        return [Fact("S/B", f"{100 * known[0]:.2f} %", "in the signal region, by true labels")] if known and known[0] else []
-    signal, rest = numbers
-    if rest == 0:
-        return []
-    before = signal / np.sqrt(rest)
-    after = f"; times max SIC: {before * results['merit']['max_sic']['value']:.1f}" if "merit" in results else ""
-    return [
-        Fact(
-            "S/B", f"{100 * signal / rest:.2f} %", f"{signal} signal, {rest} background events in the data of the signal region"
-        ),
-        Fact("S/√B", f"{before:.2f}", f"before any cut{after}"),
-    ]
+    found = []
+    with contextlib.suppress(InputError):
+        found.append(
+            Fact("S/B", f"{100 * signal_to_background(run.folder):.2f} %", "in the data of the signal region, by true labels")
+        )
+    with contextlib.suppress(InputError):
+        signal, rest = searched_events(run.folder)
+        before = signal / np.sqrt(rest)
+        after = f"; times max SIC: {before * results['merit']['max_sic']['value']:.1f}" if "merit" in results else ""
+        found.append(
+            Fact("S/√B", f"{before:.2f}", f"{signal} signal, {rest} background events are searched, before any cut{after}")
+        )
+    return found

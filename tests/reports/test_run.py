@@ -88,8 +88,8 @@ def test_its_numbers_are_those_of_the_run(tree, reported):
     X = np.concatenate([np.load(reported / f"X_{name}.npy") for name in ("train", "validation")])
     data = X[X[:, -2] == 1, -1]
     s, b = (data == 1).sum(), (data == 0).sum()
-    assert facts["S/B"].startswith(f"{100 * s / b:.2f} % {s} signal, {b} background")
-    assert facts["S/√B"].startswith(f"{s / np.sqrt(b):.2f} ")
+    assert facts["S/B"].startswith(f"{100 * s / b:.2f} % ")
+    assert facts["S/√B"].startswith(f"{s / np.sqrt(b):.2f} {s} signal, {b} background")
     rows = [[words(cell) for cell in row] for row in tree.iter(f"{NAMESPACE}tr")]
     for run, (best, auc) in enumerate(zip(evaluation.run_max_sic, evaluation.auc, strict=True)):
         assert [str(run), f"{best.value:.2f}", f"{best.tpr:.3f}", f"{best.fpr:.2e}", f"{auc:.3f}"] in rows

@@ -115,14 +115,8 @@ def test_without_records(tmp_path):
     assert "seed" not in paper.caption("What.", "sample", [anode])
 
 
-def test_samples_and_the_truth(tmp_path):
+def test_which_runs_have_samples(tmp_path):
     write_run(tmp_path / "a", "CATHODE", 1.5, n_samples=200)
     write_run(tmp_path / "b", "CWoLa", 1.5)
     curves = read(tmp_path, "modes: '[ab]/'\n").lists["modes"]
     assert [curves[mode][0].has_samples for mode in ("CATHODE", "CWoLa")] == [True, False]
-    background = paper.sampled_background(curves["CATHODE"][0])
-    train, test = load_array(tmp_path / "a" / "X_train.npy"), load_array(tmp_path / "a" / "X_test.npy")
-    np.testing.assert_array_equal(background.samples, train[train[:, -2] == 0][:, :-2])
-    np.testing.assert_array_equal(background.truth, test[test[:, -1] == 0][:, :-2])
-    assert background.axes[0] == "$m_{JJ}$ (TeV)"
-    assert all(axis.endswith("(no unit)") for axis in background.axes[1:])
