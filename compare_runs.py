@@ -2,7 +2,7 @@
 
     python compare_runs.py CATHODE_results/ CWoLa_results/ --out comparison/
     python compare_runs.py seed_1/ seed_2/ other/ --labels CATHODE CATHODE CWoLa --out comparison/
-    python compare_runs.py my_scan/scan.csv --out comparison/
+    python compare_runs.py scan_s_over_b/scan.csv --out comparison/
 
 Runs of the same label are pooled: medians and 68 % bands are over runs and seeds. Differences between runs with the same test events have
 errors from a joint bootstrap; runs with other test events are marked.

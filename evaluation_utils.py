@@ -20,13 +20,13 @@ from common.errors import InputError
 from common.files import load_array
 from evaluation.curves import MIN_BACKGROUND, Curves, Evaluation, MaxSIC, evaluate_scores, exact_curves, max_sic, sic_curve
 from evaluation.errors import Measured, Merit, figures_of_merit
-from evaluation.scores import signal_to_background
 from evaluation.sculpting import Sculpting, background_sculpting
 from events.view import Events
 from models.registry import CLASSIFIERS
 from plots.performance import curves_of_runs, plot_roc_and_sic
 from plots.style import show_and_save
 from workflow.evaluation import compare_runs, evaluate_run, load_test_scores, sculpting_of_run
+from workflow.runs import signal_to_background
 
 __all__ = [
     "MIN_BACKGROUND", "Curves", "Evaluation", "MaxSIC", "Measured", "Merit", "Sculpting", "background_sculpting", "classic_ANODE_eval",

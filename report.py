@@ -11,7 +11,6 @@ from __future__ import annotations
 from dataclasses import MISSING, dataclass
 from pathlib import Path
 
-from common.errors import InputError
 from common.options import ScriptOptions, option
 from common.script import run_script
 
@@ -27,10 +26,7 @@ def main(options: Options) -> None:
     """Write it."""
     from reports.write import write_report
 
-    try:
-        write_report(options.save_dir)
-    except (KeyError, IndexError, TypeError, ValueError) as error:
-        raise InputError(f"{options.save_dir}: STAGE.json or a file beside it is damaged ({error!r})") from error
+    write_report(options.save_dir)
 
 
 if __name__ == "__main__":

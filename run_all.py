@@ -78,7 +78,7 @@ class Options(PresetOptions, ResumableOptions, ReportOptions):
 def main(options: Options) -> None:
     """Check what can be checked at once, then do those stages of the mode that are not up to date, and evaluate."""
     from common.logfile import logged
-    from reports.write import write_report
+    from reports.write import try_report
     from workflow.checks import check_results_are_of
     from workflow.evaluation import evaluation_stage
     from workflow.plan import describe, do_steps
@@ -105,7 +105,7 @@ def main(options: Options) -> None:
                 logger.warning("once more, from %s: %s", name, text)
             perform(evaluation_stage(save_dir, options.arrays.mode, options.figures, options.preset), resume=False)
             if not options.no_report:
-                write_report(save_dir)
+                try_report(save_dir)
 
 
 def in_folder(options: Options, save_dir: Path) -> Options:

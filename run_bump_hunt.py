@@ -82,7 +82,7 @@ class Options(SearchOptions, ReportOptions):
 def main(options: Options) -> None:
     """Check what can be checked at once, then search: once, or for every amount of injected signal."""
     from common.logfile import logged
-    from reports.write import write_report
+    from reports.write import try_report
     from workflow.plan import Step, do_steps
     from workflow.records import RECORD, locked
     from workflow.search import curve_stage
@@ -104,7 +104,7 @@ def main(options: Options) -> None:
             do_steps([step], force=options.force, resume=False)
         for folder in () if options.no_report else dict.fromkeys((*(hunt.folder for hunt in hunts), save_dir)):
             if (folder / RECORD).is_file():
-                write_report(folder)
+                try_report(folder)
 
 
 def searches(options: Options, save_dir: Path) -> list[Hunt]:

@@ -30,7 +30,6 @@ import run_data_preparation_LHCORD as preparation  # noqa: E402
 import run_scan  # noqa: E402
 from background.arrays import ARRAY_FILES  # noqa: E402
 from background.registry import MODES  # noqa: E402
-from common.contract import OutputFile  # noqa: E402
 from common.options import Flag, flags  # noqa: E402
 from evaluation.closure import CLOSURE_FILES  # noqa: E402
 from evaluation.folds import SCORES_FILE  # noqa: E402
@@ -50,15 +49,7 @@ FILES = {
     "2": (*DENSITY_FILES, *CLOSURE_FILES),
     "3": ARRAY_FILES,
     "4": (*SCORE_FILES, SCORES_FILE),
-    "A": [
-        OutputFile("X_test.npy, y_test.npy, X_extrasig.npy ...", "as of stage 3, with features that are not preprocessed"),
-        OutputFile(
-            "preds_matris.npy, preds_matris_extrasig.npy",
-            "likelihood ratios p_SR(x|m) / p_SB(x|m); 0 outside the training range of either flow",
-            "[1, 1, n]",
-        ),
-        *ANODE_FILES,
-    ],
+    "A": ANODE_FILES,
     "run_all": EVALUATION_FILES,
     "run_bump_hunt": (*SEARCH_FILES, *CURVE_FILES),
     "compare_runs": COMPARISON_FILES,

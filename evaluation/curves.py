@@ -5,7 +5,7 @@ Every max SIC is taken where the relative statistical error of ε_B is at most 2
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -16,6 +16,7 @@ from common.errors import InputError
 
 MAX_RELATIVE_ERROR = 0.2
 MIN_BACKGROUND = round(MAX_RELATIVE_ERROR**-2)  # events that pass, for that error: 25
+FIXED_FPR = (1e-2, 1e-3)  # ε_B at which SICs are compared
 TPR_GRID = np.linspace(0, 1, 1001)[1:]
 
 
@@ -49,6 +50,8 @@ class Evaluation:
         Areas under the ROC curves.
     run_max_sic : tuple of MaxSIC
         One for every run.
+    run_sic_at : dict
+        By the ε_B of `FIXED_FPR`: the SIC of every run there [n_runs].
     n_signal, n_background : int
         Test events behind the efficiencies.
     """
@@ -58,16 +61,21 @@ class Evaluation:
     sic: np.ndarray = field(repr=False)
     auc: np.ndarray
     run_max_sic: tuple[MaxSIC, ...]
+    run_sic_at: Mapping[float, np.ndarray]
     n_signal: int
     n_background: int
 
     @classmethod
     def pooled(cls, several: Sequence[Evaluation]) -> Evaluation:
-        """The runs of several in one; the numbers of events are those of the smallest test set."""
+        """All runs of several evaluations as if they were those of one.
+
+        Their test events may differ: the numbers of events are the smallest ones, so that the 20 % rule holds for all.
+        """
         fpr, sic, auc = (np.concatenate([getattr(each, name) for each in several]) for name in ("fpr", "sic", "auc"))
         best = tuple(each for evaluation in several for each in evaluation.run_max_sic)
         n_signal, n_background = (min(getattr(each, name) for each in several) for name in ("n_signal", "n_background"))
-        return cls(several[0].tpr, fpr, sic, auc, best, n_signal, n_background)
+        at = {e: np.concatenate([each.run_sic_at[e] for each in several]) for e in FIXED_FPR}
+        return cls(several[0].tpr, fpr, sic, auc, best, at, n_signal, n_background)
 
     @property
     def median(self) -> Curves:
@@ -88,6 +96,12 @@ class Evaluation:
     def max_sic(self) -> MaxSIC:
         """Maximum of the pointwise median over the runs, under the 20 % rule; see `max_sic_of_runs`."""
         return max_sic_of_runs(self.fpr, self.run_max_sic, self.n_background)
+
+    @property
+    def sic_at(self) -> dict[float, float]:
+        """By background efficiency: the median over the runs of SIC there, where at least 25 background events pass."""
+        known = {e: runs for e, runs in self.run_sic_at.items() if round(e * self.n_background) >= MIN_BACKGROUND}
+        return {e: float(np.median(runs)) for e, runs in known.items()}
 
 
 def sic_curve(tpr: np.ndarray, fpr: np.ndarray) -> np.ndarray:
@@ -178,22 +192,6 @@ def exact_curves(scores: np.ndarray, labels: np.ndarray) -> tuple[list[np.ndarra
     return tprs, fprs, [sic_curve(tpr, fpr) for tpr, fpr in zip(tprs, fprs, strict=True)]
 
 
-def joined(evaluations: Sequence[Evaluation]) -> Evaluation:
-    """All runs of several evaluations as if they were those of one.
-
-    Their test events may differ: the numbers of events are the smallest ones, so that the 20 % rule holds for all.
-    """
-    return Evaluation(
-        tpr=TPR_GRID,
-        fpr=np.concatenate([each.fpr for each in evaluations]),
-        sic=np.concatenate([each.sic for each in evaluations]),
-        auc=np.concatenate([each.auc for each in evaluations]),
-        run_max_sic=tuple(best for each in evaluations for best in each.run_max_sic),
-        n_signal=min(each.n_signal for each in evaluations),
-        n_background=min(each.n_background for each in evaluations),
-    )
-
-
 def evaluate_scores(scores: np.ndarray, labels: np.ndarray) -> Evaluation:
     """Curves, areas and largest SIC of the scores [n_runs, n] of test events with labels [n]."""
     scores = np.atleast_2d(scores)
@@ -206,6 +204,9 @@ def evaluate_scores(scores: np.ndarray, labels: np.ndarray) -> Evaluation:
         sic=np.stack([sic_curve(TPR_GRID, fpr) for fpr in on_grid]),
         auc=np.array([roc_auc_score(labels == 1, run) for run in scores]),
         run_max_sic=tuple(max_sic(tpr, fpr, n_background) for tpr, fpr in zip(tprs, fprs, strict=True)),
+        run_sic_at={
+            e: np.array([np.interp(e, fpr, tpr) for tpr, fpr in zip(tprs, fprs, strict=True)]) / np.sqrt(e) for e in FIXED_FPR
+        },
         n_signal=n_signal,
         n_background=n_background,
     )

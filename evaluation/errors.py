@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from evaluation.curves import MIN_BACKGROUND, TPR_GRID, evaluate_scores, max_sic, max_sic_of_runs
+from evaluation.curves import FIXED_FPR, MIN_BACKGROUND, TPR_GRID, evaluate_scores, max_sic, max_sic_of_runs
 
-FIXED_FPR = (1e-2, 1e-3)  # ε_B at which SICs are compared
 N_BOOTSTRAP = 100
 
 
@@ -60,14 +59,10 @@ def figures_of_merit(scores: np.ndarray, labels: np.ndarray, n_bootstrap: int = 
     """
     scores, labels = np.atleast_2d(scores), np.asarray(labels)
     evaluation = evaluate_scores(scores, labels)
-    nominal, samples = _bootstrap(scores, labels, n_bootstrap)
-    errors = np.std(samples, axis=0)
-    at = {
-        fpr: Measured(float(value), float(error))
-        for fpr, value, error in zip(FIXED_FPR, nominal[1:], errors[1:], strict=True)
-        if round(fpr * evaluation.n_background) >= MIN_BACKGROUND
-    }
-    return Merit(Measured(evaluation.max_sic.value, float(errors[0])), at)
+    of_max_sic, *others = np.std(_bootstrap(scores, labels, n_bootstrap)[1], axis=0).tolist()
+    errors = dict(zip(FIXED_FPR, others, strict=True))
+    at = {fpr: Measured(value, errors[fpr]) for fpr, value in evaluation.sic_at.items()}
+    return Merit(Measured(evaluation.max_sic.value, of_max_sic), at)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import numpy as np
 from common.contract import OutputFile, figure_file
 from common.errors import InputError
 from common.files import load_array, save_array
-from events.view import Events, drop_nan_rows
+from events.view import UNKNOWN, Events, drop_nan_rows
 from models.training.epochs import DIVERGED, PUBLISHED_RULE, EpochRule, mean_over_epochs, usable_epochs
 
 LOSS_BEFORE_TRAINING = math.log(2)  # nats, of a network that gives about 1/2 to every event
@@ -63,7 +63,20 @@ SCORE_FILES = (
     figure_file("classifier_losses_run_R", "losses of one run against the epoch", "classifier_losses_run_[0-9]*"),
 )
 
-ANODE_FILES = (OutputFile("sig_labels.npy", "labels of the test events (1 signal, 0 background)", "[n_test]"),)
+ANODE_FILES = (
+    OutputFile(
+        "X_test.npy, X_extrasig.npy, y_test.npy, y_extrasig.npy",
+        "as of stage 3, with features that are not preprocessed",
+        pattern="[Xy]_*.npy",
+    ),
+    OutputFile(
+        "preds_matris.npy, preds_matris_extrasig.npy",
+        "likelihood ratios p_SR(x|m) / p_SB(x|m); 0 outside the training range of either flow",
+        "[1, 1, n]",
+        "preds_matris*.npy",
+    ),
+    OutputFile("sig_labels.npy", "labels of the test events (1 signal, 0 background)", "[n_test]"),
+)
 
 
 def losses_of_runs(losses: np.ndarray, n_ensemble: int) -> np.ndarray:
@@ -179,16 +192,36 @@ def average_scores(folders: Sequence[Path], rule: EpochRule) -> None:
         save_array(path, np.mean(kept, axis=0, dtype=np.float64)[:, None].astype(np.float32))
 
 
-def signal_to_background(run_dir: Path) -> float:
-    """S/B among the SR data that a run was trained and validated on, from the true labels.
+def searched_labels(run_dir: Path) -> np.ndarray:
+    """Labels of the SR data that a run was trained and validated on.
 
     Raises
     ------
     InputError
-        If the run has no arrays of stage 3 (ANODE), or its "data" are no mixture of signal and background (supervised).
+        If the run has no arrays of stage 3 (ANODE).
     """
     parts = [Events(load_array(Path(run_dir) / f"X_{name}.npy"), mixed=True) for name in ("train", "validation")]
-    labels = np.concatenate([part.label[part.is_data] for part in parts])
+    return np.concatenate([part.label[part.is_data] for part in parts])
+
+
+def signal_and_background(labels: np.ndarray, run_dir: Path) -> tuple[int, int]:
+    """How many of the data of a run are signal, and how many background.
+
+    Raises
+    ------
+    InputError
+        If nobody knows, or if the "data" are no mixture of signal and background (supervised).
+    """
+    if len(labels) == 0 or (labels == UNKNOWN).any():
+        raise InputError(f"{run_dir}: nobody knows the labels of its data")
     if not (labels == 0).any():
         raise InputError(f"{run_dir}: holds no background among its data, a supervised run has no S/B")
-    return float((labels == 1).sum() / (labels == 0).sum())
+    return int((labels == 1).sum()), int((labels == 0).sum())
+
+
+def load_classifier_losses(folder: Path) -> dict[str, np.ndarray]:
+    """Training and validation losses [n_runs, epochs] of the classifiers (nats)."""
+    return {
+        "training": load_array(Path(folder) / "loss_matris.npy"),
+        "validation": load_array(Path(folder) / "val_loss_matris.npy"),
+    }

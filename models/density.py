@@ -15,7 +15,7 @@ import numpy as np
 
 from common.contract import OutputFile, figure_file
 from common.errors import InputError
-from common.files import load_json, save_arrays, save_json
+from common.files import load_array, load_json, save_arrays, save_json
 from models.arrays import as_matrix, in_chunks
 from models.dequantizer import Dequantizer
 from models.ensembles import EnsembleModel
@@ -372,3 +372,9 @@ class StoredDensity:
 def load_density(folder: Path, name: str = "my_ANODE_model", n_best: int = N_MIXED) -> FeatureDensity:
     """The density that stage 2 left in a folder, mixed of its best epochs, `n_best` at most."""
     return StoredDensity(Path(folder), name).load(n_best)
+
+
+def load_density_losses(folder: Path, name: str) -> dict[str, np.ndarray]:
+    """Training and validation losses [epochs + 1] of the density estimator NAME (nats), index 0 before training."""
+    files = {"training": f"{name}_train_losses.npy", "validation": f"{name}_val_losses.npy"}
+    return {kind: load_array(Path(folder) / file) for kind, file in files.items()}

@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from evaluation.curves import MIN_BACKGROUND, Evaluation, evaluate_scores
-from evaluation.errors import FIXED_FPR, Merit
+from evaluation.curves import FIXED_FPR, MIN_BACKGROUND, Evaluation, evaluate_scores
+from evaluation.errors import Merit
 from plots.style import BAND, COLOURS, LIMIT, MARKERS, ONE, SEQUENTIAL, TWO, move_long_legend, styled
 
 FAINT = {"alpha": 0.35, "lw": 0.6}

@@ -10,6 +10,7 @@ from plots.spectra import data_against_samples
 from reports import words
 from reports.folder import RunFolder
 from reports.page import Picture, Section
+from workflow.runs import training_events
 
 LARGEST_PAIRS = 8  # features of which all pairs are drawn
 
@@ -18,7 +19,7 @@ def background(run: RunFolder) -> Section | None:
     """Data against what stands for the background, feature by feature."""
     if not run.has_classifier:
         return None
-    compared, mode = run.compared(), run.mode
+    compared, mode = training_events(run.folder), run.mode
     names = _names(mode)
     pictures = []
     for number, (axis, column) in enumerate(
@@ -31,7 +32,7 @@ def background(run: RunFolder) -> Section | None:
         )
     text = [f"The training data ({len(compared.data)} events) and what stands for their background ({len(compared.background)} events)"
             f"{', of the first fold' if fold_folders(run.folder) else ''}. Signal among the data is part of the difference."]  # fmt: skip
-    if not compared.in_units:
+    if not compared.is_known:
         text.append("Features are standardized: this folder was made by a version that did not keep how.")
     if test := run.results("evaluation").get("data_against_background"):
         kinds = f"{test['events']} events of each kind, known signal left out"
@@ -47,7 +48,7 @@ def feature_pairs(run: RunFolder) -> Section | None:
     """Pulls between data and background in all pairs of features."""
     if not run.has_classifier:
         return None
-    compared = run.compared()
+    compared = training_events(run.folder)
     d = min(compared.data.shape[1] - 1, LARGEST_PAIRS)
     if d < 2:
         raise InputError("there is only one feature")

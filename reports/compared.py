@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterator, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from common.errors import InputError
-from common.files import load_array
+from common.files import load_array, load_json
 from evaluation.curves import Evaluation, evaluate_scores
 from evaluation.event_sets import EventSet, event_ids
 from reports.folder import RunFolder
 from workflow.evaluation import load_test_scores
+from workflow.runs import signal_to_background
+from workflow.scan.results import JSON as SCAN
+from workflow.scan.tasks import DONE
 
-FOLDER, SEED, SIGNAL = "folder", "seed", "S_over_B"  # columns of scan.csv
+SEED, SIGNAL = "seed", "S_over_B"  # axes of a scan: runs are pooled over the one, and joined by a line along the other
 
 
 @dataclass(frozen=True)
@@ -86,61 +90,80 @@ class Compared:
     @cached_property
     def s_over_b(self) -> float | None:
         """In the data of the signal region, mean over the folders; None where nobody knows."""
-        known = [numbers[0] / numbers[1] for each in self.tests if (numbers := _numbers(each.run)) is not None and numbers[1]]
+        known = []
+        for each in self.tests:
+            with contextlib.suppress(InputError):
+                known.append(signal_to_background(each.run.folder))
         return float(np.mean(known)) if known else None
 
 
-def _numbers(run: RunFolder) -> tuple[int, int] | None:
-    try:
-        return run.numbers()
-    except InputError:  # the arrays of stage 3 are gone
-        return None
+@dataclass(frozen=True)
+class Named:
+    """A folder that is to be compared.
+
+    Attributes
+    ----------
+    name : str
+        Folders of the same name are pooled.
+    series : str
+        The name without its S/B; empty where nobody has said what that is.
+    fault : str
+        Why it cannot be compared.
+    """
+
+    name: str
+    series: str
+    folder: Path
+    fault: str = ""
 
 
-def named_folders(runs: Sequence[Path], labels: Sequence[str]) -> Iterator[tuple[str, str, Path]]:
-    """Name, series and folder of the runs to be compared.
+def named_folders(runs: Sequence[Path], labels: Sequence[str]) -> list[Named]:
+    """What the runs to be compared are called, and where they are.
 
     Parameters
     ----------
     runs : sequence of Path
-        Folders, or one scan.csv: a row for every run, with its folder (relative to the file) and one column for every axis of the scan.
+        Folders, or the scan.csv of one scan, beside which is scan.json.
     labels : sequence of str
-        Names of folders; their own names where there are none. Folders of the same name are pooled.
+        Names of folders; their own names where there are none.
 
     Raises
     ------
     InputError
-        If there are not as many labels as folders, or scan.csv has no folders.
+        If there are not as many labels as folders, or scan.json is not that of a scan.
     """
-    if len(runs) == 1 and runs[0].suffix == ".csv":
+    if len(runs) == 1 and runs[0].suffix in (".csv", ".json"):
         if labels:
             raise InputError(f"{runs[0]}: its axes are the labels, --labels is for folders")
-        yield from _rows_of_scan(runs[0])
-        return
+        return list(_runs_of_scan(runs[0].with_name(SCAN)))
     if labels and len(labels) != len(runs):
         raise InputError(f"{len(labels)} --labels for {len(runs)} runs")
-    for name, folder in zip(labels or [folder.resolve().name for folder in runs], runs, strict=True):
-        yield name, "", folder
+    names = labels or [run.resolve().name for run in runs]
+    return [Named(name, "", folder) for name, folder in zip(names, runs, strict=True)]
 
 
-def _rows_of_scan(path: Path) -> Iterator[tuple[str, str, Path]]:
+def _runs_of_scan(path: Path) -> Iterator[Named]:
+    """The runs in a scan.json, named by those axes in which they differ."""
+    content = load_json(path)
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path}: cannot be read ({error})") from error
-    if not rows or FOLDER not in rows[0]:
-        raise InputError(f"{path}: no scan, which has a column {FOLDER}")
-    axes = [
-        name for name in rows[0] if name and name != FOLDER and SEED not in name.lower() and len({row[name] for row in rows}) > 1
-    ]
-    for row in rows:
-        others = [name for name in axes if SIGNAL not in name]
-        name, series = (", ".join(f"{axis} {row[axis]}" for axis in some) for some in (axes, others))
-        yield name or "all runs", series or "all runs", path.parent / str(row[FOLDER])
+        rows = [(str(row["run"]), dict(row["settings"]), row["state"], row["reason"]) for row in content["runs"]]
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path}: not the table of a scan ({error!r})") from error
+    settings = [row[1] for row in rows]
+    names = dict.fromkeys(name for each in settings for name in each)
+    axes = [name for name in names if not name.lower().endswith(SEED) and len({str(each.get(name)) for each in settings}) > 1]
+    others = [name for name in axes if SIGNAL not in name]
+    for run, values, state, reason in rows:
+        name, series = (_name(values, some) for some in (axes, others))
+        fault = "" if state == DONE else f"{run} is {state}{f', {reason}' if reason else ''}"
+        yield Named(name, series, path.parent / run, fault)
 
 
-def read_compared(named: Iterator[tuple[str, str, Path]]) -> tuple[list[Compared], list[str]]:
+def _name(values: Mapping[str, Any], axes: Sequence[str]) -> str:
+    return ", ".join(f"{axis} {values[axis]}" for axis in axes if axis in values) or "all runs"
+
+
+def read_compared(named: Sequence[Named]) -> tuple[list[Compared], list[str]]:
     """The runs by their names, and what had to be left out and why.
 
     Raises
@@ -150,14 +173,16 @@ def read_compared(named: Iterator[tuple[str, str, Path]]) -> tuple[list[Compared
     """
     groups: dict[str, list[tuple[str, Tested]]] = {}
     left_out = []
-    for name, series, folder in named:
+    for each in named:
         try:
-            tested = Tested.read(folder)
+            if each.fault:
+                raise InputError(each.fault)
+            tested = Tested.read(each.folder)
         except InputError as error:
-            left_out.append(f"{name} is left out: {error}")
+            left_out.append(f"{each.name} is left out: {error}")
             continue
         mode = tested.run.mode.name if tested.run.mode is not None else "unknown mode"
-        groups.setdefault(name, []).append((series or mode, tested))
+        groups.setdefault(each.name, []).append((each.series or mode, tested))
     if not groups:
         raise InputError("; ".join(left_out) or "there are no runs to compare")
     return [Compared(name, members[0][0], tuple(tested for _, tested in members)) for name, members in groups.items()], left_out

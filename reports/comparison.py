@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +14,8 @@ import numpy as np
 from common.contract import OutputFile, figure_file
 from common.files import save_csv, writable_folder
 from common.progress import progress
-from evaluation.curves import Evaluation
-from evaluation.errors import FIXED_FPR, Difference, Measured, Merit, figures_of_merit, paired_differences
+from evaluation.curves import FIXED_FPR, Evaluation
+from evaluation.errors import Difference, Measured, Merit, figures_of_merit, paired_differences
 from plots import performance as figures
 from plots.scan import max_sic_scan
 from plots.style import Figure, save
@@ -28,6 +29,7 @@ logger = logging.getLogger(__name__)
 PAGE, RUNS_CSV, DIFFERENCES_CSV = "comparison.html", "runs.csv", "differences.csv"
 SIC_AT = {f"sic_at_{fpr:g}": f"SIC at ε_B = {fpr:g}" for fpr in FIXED_FPR}  # columns of runs.csv, and what the page calls them
 MOST_PAIRED = 8  # methods of which all pairs are compared
+MIXED = "mixed"  # in place of a test set, where folders of one name have several
 COMPARISON_FILES = (
     OutputFile(PAGE, "everything on one page"),
     OutputFile(RUNS_CSV, "a line for every name: test set, runs, S/B, max SIC with error and 68 % band, SIC at fixed ε_B, AUC"),
@@ -51,7 +53,7 @@ class Comparison:
     merits : dict
         By name; errors are known where all folders of a name have the same test events.
     differences : list of Difference
-        Between runs with the same test set.
+        Between runs with the same test set, where these are not more than `MOST_PAIRED`.
     left_out : sequence of str
     """
 
@@ -65,7 +67,7 @@ class Comparison:
     def of(cls, compared: Sequence[Compared], left_out: Sequence[str]) -> Comparison:
         """Measure everything."""
         known, numbers = find_test_sets(compared)
-        sets, merits, differences = ["mixed" if k is None else chr(ord("A") + k % 26) for k in numbers], {}, []
+        sets, merits, differences = [MIXED if k is None else str(k + 1) for k in numbers], {}, []
         scores = {each.name: np.concatenate([tested.on(known[k]) for tested in each.tests])
                   for each, k in zip(compared, numbers, strict=True) if k is not None}  # fmt: skip
         for each, k in progress("comparing", "run", iterable=list(zip(compared, numbers, strict=True))):
@@ -85,13 +87,18 @@ class Comparison:
     @property
     def differ(self) -> bool:
         """Whether there are several test sets."""
-        return len(set(self.sets)) > 1 or "mixed" in self.sets
+        return len(set(self.sets)) > 1 or MIXED in self.sets
+
+    @property
+    def unpaired(self) -> dict[str, int]:
+        """Test sets that more runs have than are compared in pairs, and how many."""
+        return {name: n for name, n in Counter(self.sets).items() if n > MOST_PAIRED and name != MIXED}
 
     def evaluations(self) -> dict[str, Evaluation]:
         """By what legends call them: where test sets differ, they say which one it is."""
         return {
-            f"{each.name} [test set {letter}]" if self.differ else each.name: each.evaluation
-            for each, letter in zip(self.compared, self.sets, strict=True)
+            f"{each.name} [test set {test_set}]" if self.differ else each.name: each.evaluation
+            for each, test_set in zip(self.compared, self.sets, strict=True)
         }
 
     def figures(self) -> Iterator[tuple[str, Figure, str]]:
@@ -111,12 +118,12 @@ class Comparison:
 
     def rows(self) -> list[dict[str, Any]]:
         """A row for every name, for runs.csv."""
-        return [self._row(each, letter) for each, letter in zip(self.compared, self.sets, strict=True)]
+        return [self._row(each, test_set) for each, test_set in zip(self.compared, self.sets, strict=True)]
 
-    def _row(self, each: Compared, letter: str) -> dict[str, Any]:
-        evaluation, merit, is_known = each.evaluation, self.merits[each.name], letter != "mixed"
+    def _row(self, each: Compared, test_set: str) -> dict[str, Any]:
+        evaluation, merit, is_known = each.evaluation, self.merits[each.name], test_set != MIXED
         best, (low, high) = evaluation.max_sic, each.band
-        row = {"name": each.name, "test_set": letter, "folders": len(each.tests), "runs": len(evaluation.auc)}
+        row = {"name": each.name, "test_set": test_set, "folders": len(each.tests), "runs": len(evaluation.auc)}
         row |= {"s_over_b": each.s_over_b, "max_sic": best.value, "max_sic_error": merit.max_sic.error if is_known else None}
         row |= {"max_sic_low_68": low, "max_sic_high_68": high, "tpr": best.tpr, "fpr": best.fpr}
         for fpr, name in zip(FIXED_FPR, SIC_AT, strict=True):
@@ -190,12 +197,17 @@ def _row(row: dict[str, Any]) -> tuple[str, ...]:
 
 def _differences(comparison: Comparison) -> Section:
     title = "Paired differences"
+    many = [
+        f"{n} runs have test set {name}. Pairs are compared only of up to {MOST_PAIRED}: to have them, compare fewer runs at a time."
+        for name, n in comparison.unpaired.items()
+    ]
     if not comparison.differences:
-        return Section(title, missing="No two of these have the same test events: differences have no paired errors.")
+        none = "No two of these have the same test events: differences have no paired errors."
+        return Section(title, missing=" ".join(many) or none)
     rows = [_difference(each) for each in comparison.differences]
     text = "Between runs with the same test events. Errors come from a joint bootstrap of these events, so that what both owe to them "
     text += "cancels; that another training gives other scores is not in them."
-    return Section(title, [text], tables=[Table("Differences", ("of", "quantity", "difference", "in errors"), rows)])
+    return Section(title, [text, *many], tables=[Table("Differences", ("of", "quantity", "difference", "in errors"), rows)])
 
 
 def _difference(found: Difference) -> tuple[str, ...]:

@@ -6,60 +6,38 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from background.arrays import ARRAY_FILES, SCALER_FILE, fold_folders
+from background.arrays import ARRAY_FILES
 from background.mode import Mode
-from background.registry import MODES
-from common.contract import OutputFile
+from common.contract import patterns
 from common.errors import InputError
-from common.files import load_array, load_json
 from evaluation.closure import CLOSURE_FILES
 from evaluation.folds import FILE, SCORES_FILE, ScoredRun
 from evaluation.scores import ANODE_FILES, EVALUATION_FILES, SCORE_FILES
-from events.columns import Columns
 from events.separation import SEPARATED_FILES
-from events.view import UNKNOWN, Events
 from models.density import DENSITY_FILES
-from models.scalers import scaler_from_dict
 from search.results import CURVE_FILES, SEARCH_FILES
 from workflow.evaluation import is_labelled, scored_run
 from workflow.records import RECORD, Record, read_records
+from workflow.runs import mode_of
 
-ALL_FILES = (*DENSITY_FILES, *CLOSURE_FILES, *ARRAY_FILES, *SCORE_FILES, SCORES_FILE, *ANODE_FILES, *EVALUATION_FILES,
-             *SEPARATED_FILES, *SEARCH_FILES, *CURVE_FILES)  # fmt: skip
+FILES_OF = {  # by the first word of a stage's name: what it may write
+    "separation": SEPARATED_FILES,
+    "density_estimator": DENSITY_FILES,
+    "closure_test": CLOSURE_FILES,
+    "classifier_arrays": ARRAY_FILES,
+    "classifiers": (*SCORE_FILES, SCORES_FILE),
+    "likelihood_ratios": (*ANODE_FILES, *ARRAY_FILES, *SCORE_FILES, SCORES_FILE),
+    "evaluation": EVALUATION_FILES,
+    "bump_hunt": SEARCH_FILES,
+    "injection_curve": CURVE_FILES,
+}
 NUMBER = re.compile(r"(?<=_)[0-9]+(\.[0-9]+)?(?=[_./])")  # in names of files that are many of one kind
 DENSITY_STAGE, CLOSURE_STAGE = "density_estimator ", "closure_test "
-
-
-@dataclass(frozen=True)
-class Compared:
-    """Data and what stands for their background, in the features' own units where these are known.
-
-    Attributes
-    ----------
-    columns : Columns
-        What they are called.
-    data, background : arrays [n, 1 + d]
-        Masses and features.
-    in_units : bool
-        False: features are preprocessed, and have no unit.
-    """
-
-    columns: Columns
-    data: np.ndarray
-    background: np.ndarray
-    in_units: bool
-
-    @property
-    def axes(self) -> list[str]:
-        """Labels of the axes."""
-        first, *others = self.columns.axes
-        return [first, *(others if self.in_units else [f"{column.label} (standardized)" for column in self.columns.features])]
 
 
 @dataclass(frozen=True)
@@ -112,8 +90,7 @@ class RunFolder:
     @property
     def mode(self) -> Mode | None:
         """The mode; None where nothing says which."""
-        name = "ANODE" if "likelihood_ratios" in self.records else self.option("mode")
-        return MODES.get(name) if name in MODES.names else None
+        return mode_of(self.records)
 
     @property
     def has_classifier(self) -> bool:
@@ -164,61 +141,24 @@ class RunFolder:
         """Whether anybody knows what the tested events are."""
         return is_labelled(self.folder, self.scored)
 
-    def compared(self) -> Compared:
-        """The training data and what stands for their background; in folds those of the first.
-
-        Raises
-        ------
-        InputError
-            If stage 3 has not been done.
-        """
-        place = (fold_folders(self.folder) or [self.folder])[0]
-        events = Events(load_array(place / "X_train.npy"), mixed=True)
-        columns, in_units = Columns.read(place, events.n_features), (place / SCALER_FILE).is_file()
-        x = events.x.astype(np.float64)
-        if in_units:
-            x = scaler_from_dict(load_json(place / SCALER_FILE)).inverse_transform(x)
-        both = np.column_stack([events.m, x])
-        return Compared(columns, both[events.is_data], both[~events.is_data], in_units)
-
-    def numbers(self) -> tuple[int, int] | None:
-        """Signal and background events among the data of the signal region that are searched; None where nobody knows."""
-        if self.scored is not None:
-            labels = np.array([]) if self.scored.labels is None else self.scored.labels[self.scored.in_signal_region]
-        elif self.mode is None or not self.mode.has_classifier or self.mode.name == "supervised":
-            return None
-        else:
-            parts = [Events(load_array(self.folder / f"X_{name}.npy"), mixed=True) for name in ("train", "validation")]
-            labels = np.concatenate([part.label[part.is_data] for part in parts])
-        known = len(labels) > 0 and not (labels == UNKNOWN).any()
-        return (int((labels == 1).sum()), int((labels == 0).sum())) if known else None
-
     def files(self) -> list[Kind]:
         """What the stages have written, files that differ by a number in one line."""
         kinds: dict[tuple[str, str], list[int]] = {}
+        contents: dict[tuple[str, str], str] = {}
         for stage, record in self.records.items():
             for name, kept in record["outputs"].items():
-                kinds.setdefault((stage, NUMBER.sub("N", name)), []).append(int(kept["size"]))
-        return [Kind(name, len(sizes), sum(sizes), stage, _content(name)) for (stage, name), sizes in kinds.items()]
+                kind = stage, NUMBER.sub("N", name)
+                kinds.setdefault(kind, []).append(int(kept["size"]))
+                contents.setdefault(kind, _content(stage, name))
+        return [Kind(name, len(sizes), sum(sizes), stage, contents[stage, name]) for (stage, name), sizes in kinds.items()]
 
 
-def _content(name: str) -> str:
-    """What the table of files says of a file, as far as its name is in it."""
-    last = Path(name).name
-    for file in ALL_FILES:
-        for wanted in file.name.split(", "):
-            if re.fullmatch(_as_expression(wanted, file), last):
-                return file.content
-    return ""
-
-
-def _as_expression(wanted: str, file: OutputFile) -> str:
-    """A regular expression for a name in which capitals stand for a number or a name."""
-    stem, _, ending = wanted.rpartition(".")
-    expression = re.escape(stem)
-    for word, means in (("NAME", ".+"), ("CENTER_EFFICIENCY", ".+"), ("ARRAY", ".+"), ("_E", "_N"), ("_R", "_N")):
-        expression = re.sub(rf"{word}(?![a-zA-Z])", means, expression)
-    return f"{expression}\\.({'|'.join(file.endings) or re.escape(ending)})"
+def _content(stage: str, name: str) -> str:
+    """What the table of files says of a file that a stage wrote: by its very name, else by a pattern."""
+    last, files = Path(name).name, FILES_OF.get(stage.split(" ")[0], ())
+    exact = (file for file in files if last in file.name.split(", "))
+    alike = (file for file in files if any(fnmatchcase(last, each.replace("NAME", "*")) for each in patterns([file])))
+    return next((file.content for file in (*exact, *alike)), "")
 
 
 def seconds_of(record: Record) -> float | None:

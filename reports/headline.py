@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from common.errors import InputError
 from reports import words
 from reports.folder import RunFolder
 from reports.page import Fact
+from workflow.runs import searched_events, signal_to_background
 
 
 def summary(run: RunFolder) -> str:
@@ -27,12 +29,10 @@ def summary(run: RunFolder) -> str:
     if not (cuts := results.get("selected")):
         return f"{name}: the events have no labels, and nothing could be selected."
     cut = cuts[-1]
-    events, expected = words.plural(cut["found"], "event"), f"{cut['expected']:.1f} ± {cut['error']:.1f}"
-    text = f"At a background efficiency of {cut['efficiency']:g}, {name} selects {events} of the signal region, "
-    text += f"where {expected} (statistical) are expected if all are background."
-    return (
-        f"{text} Nobody knows the labels: what is more may be signal, or a fault of the background; a search fits the spectrum."
-    )
+    events = words.plural(cut["found"], "event")
+    text = f"At a background efficiency of {cut['efficiency']:g}, {name} selects {events} of the signal region. "
+    text += f"If all are background, {words.expected(cut)}. Nobody knows the labels: "
+    return f"{text}an excess may be signal, or a fault of the background; a search fits the spectrum."
 
 
 def facts(run: RunFolder) -> list[Fact]:
@@ -44,8 +44,9 @@ def facts(run: RunFolder) -> list[Fact]:
         runs = len(results["auc"])
         found += _merit_facts(results, f"median of {words.plural(runs, 'run')}" if runs > 1 else "one run")
     for cut in results.get("selected", []):
-        expected = f"{cut['expected']:.1f} ± {cut['error']:.1f} expected if all are background"
-        found.append(Fact(f"Selected at ε_B = {cut['efficiency']:g}", str(cut["found"]), expected))
+        found.append(
+            Fact(f"Selected at ε_B = {cut['efficiency']:g}", str(cut["found"]), f"if all are background, {words.expected(cut)}")
+        )
     found += _signal_facts(run, results)
     if "data_against_background" in results:
         test = results["data_against_background"]
@@ -72,25 +73,16 @@ def _merit_facts(results: dict[str, Any], of_what: str) -> list[Fact]:
 
 def _signal_facts(run: RunFolder, results: dict[str, Any]) -> list[Fact]:
     """S/B and S/√B in the signal region, before any cut and after the best one."""
-    try:
-        numbers = run.numbers()
-    except InputError:
-        return []
-    if numbers is None:
-        known = [
-            records["separation"]["results"].get("signal_to_background")
-            for records in run.read_from.values()
-            if "separation" in records
-        ]
-        return [Fact("S/B", f"{100 * known[0]:.2f} %", "in the signal region, by true labels")] if known and known[0] else []
-    signal, rest = numbers
-    if rest == 0:
-        return []
-    before = signal / np.sqrt(rest)
-    after = f"; times max SIC: {before * results['merit']['max_sic']['value']:.1f}" if "merit" in results else ""
-    return [
-        Fact(
-            "S/B", f"{100 * signal / rest:.2f} %", f"{signal} signal, {rest} background events in the data of the signal region"
-        ),
-        Fact("S/√B", f"{before:.2f}", f"before any cut{after}"),
-    ]
+    found = []
+    with contextlib.suppress(InputError):
+        found.append(
+            Fact("S/B", f"{100 * signal_to_background(run.folder):.2f} %", "in the data of the signal region, by true labels")
+        )
+    with contextlib.suppress(InputError):
+        signal, rest = searched_events(run.folder)
+        before = signal / np.sqrt(rest)
+        after = f"; times max SIC: {before * results['merit']['max_sic']['value']:.1f}" if "merit" in results else ""
+        found.append(
+            Fact("S/√B", f"{before:.2f}", f"{signal} signal, {rest} background events are searched, before any cut{after}")
+        )
+    return found

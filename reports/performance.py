@@ -83,9 +83,11 @@ def selection(run: RunFolder) -> Section | None:
         return None
     cuts = scored.selected()
     figure = selected_spectra(scored.scores["m"], scored.efficiency, scored.window, [cut.efficiency for cut in cuts])
-    rows = [(f"{cut.efficiency:g}", str(cut.found), f"{cut.expected:.1f} ± {cut.error:.1f}") for cut in cuts]
+    rows = [(f"{cut.efficiency:g}", str(cut.found), f"{cut.expected:.1f} ± {cut.error:.1f}", cut.by, f"{cut.held_out:.1f}")
+            for cut in cuts]  # fmt: skip
     text = f"Cuts on the background efficiency, in the signal region {scored.window}. What is expected holds if all data are background."
-    table = Table("Events in the signal region", ("ε_B of the cut", "found", "expected (statistical error)"), rows)
+    head = ("ε_B of the cut", "found", "expected (statistical error)", "from", "expected by held-out background")
+    table = Table("Events in the signal region", head, rows)
     return Section(
         "Selected events", [text], [Picture.of(figure, "Mass spectrum of all data and of those that cuts select.")], [table]
     )

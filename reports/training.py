@@ -10,11 +10,12 @@ import numpy as np
 from background.arrays import fold_folders
 from background.options import TREES
 from common.errors import InputError
-from common.files import load_array, load_json
+from common.files import load_json
 from evaluation.closure import Closure
-from evaluation.scores import LOSS_BEFORE_TRAINING, scored_rule
+from evaluation.scores import LOSS_BEFORE_TRAINING, load_classifier_losses, scored_rule
 from evaluation.scores import RULE as EPOCH_RULE
 from events.columns import Columns
+from models.density import load_density_losses
 from models.training.epochs import DIVERGED, MIXED_WITHIN, N_MIXED, EpochRule, EpochStore, usable_epochs
 from plots.closure import closure_pulls
 from plots.losses import loss_curves
@@ -37,8 +38,7 @@ def density_losses(run: RunFolder) -> Section | None:
 
 def _density(place: Path, name: str, record: Record) -> Picture:
     """The losses of one density estimator."""
-    files = {"training": f"{name}_train_losses.npy", "validation": f"{name}_val_losses.npy"}
-    curves = {kind: load_array(place / file) for kind, file in files.items()}
+    curves = load_density_losses(place, name)
     usable = EpochStore(place, f"{name}_").usable()[0] if (place / f"{name}_estimator.json").is_file() else {}
     chosen = EpochRule("lowest", N_MIXED, MIXED_WITHIN).choose(usable) if usable else []
     figure = loss_curves(curves, r"$-\log p(x|m)$ per event (nats)", first_epoch=-1, chosen=chosen)
@@ -92,8 +92,7 @@ def classifier_losses(run: RunFolder) -> Section | None:
         return None
     folds, results = fold_folders(run.folder), run.results("classifiers")
     place, trees = (folds or [run.folder])[0], run.records.get("classifiers", {}).get("options", {}).get("model") == TREES
-    files = {"training": "loss_matris.npy", "validation": "val_loss_matris.npy"}
-    curves = {kind: load_array(place / file) for kind, file in files.items()}
+    curves = load_classifier_losses(place)
     chosen = [] if trees else _scored_epochs(curves["validation"], results.get("fold 0", results))
     lowest, runs = float(np.nanmin(curves["validation"], axis=1).mean()), words.plural(len(curves["validation"]), "run")
     steps = "trees (mean over the members)" if trees else "epoch"

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from evaluation.curves import MIN_BACKGROUND
+from evaluation.folds import HELD_OUT
 
 RULE = f"taken where the statistical error of ε_B is at most 20 %, that is where at least {MIN_BACKGROUND} background events pass"
 
@@ -10,6 +13,20 @@ RULE = f"taken where the statistical error of ε_B is at most 20 %, that is wher
 def measured(content: dict[str, float]) -> str:
     """A value and its error, as `evaluation.errors.Measured` prints them."""
     return f"{content['value']:.2f} ± {content['error']:.2f}"
+
+
+def expected(cut: dict[str, Any]) -> str:
+    """How many events a cut (`evaluation.folds.Selected`) should select if all are background, and what says so.
+
+    Examples
+    --------
+    >>> expected({"expected": 41.26, "error": 7.1, "by": "sideband", "held_out": 52.0})
+    '41.3 ± 7.1 (statistical) are expected from the sideband; held-out background would say 52.0'
+    >>> expected({"expected": 52.0, "error": 7.1, "by": "held-out background", "held_out": 52.0})
+    '52.0 ± 7.1 (statistical) are expected from the held-out background'
+    """
+    other = f"; {HELD_OUT} would say {cut['held_out']:.1f}" if cut["by"] != HELD_OUT else ""
+    return f"{cut['expected']:.1f} ± {cut['error']:.1f} (statistical) are expected from the {cut['by']}{other}"
 
 
 def area(content: dict[str, float], prefix: str = "") -> str:

@@ -20,30 +20,27 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from background.arrays import ClassifierArrays
+from background.mode import Mode
 from background.registry import MODES
 from common.errors import InputError
-from common.files import load_array
 from common.hyperparameters import read_yaml
 from common.progress import progress
-from evaluation.curves import MIN_BACKGROUND, Evaluation, evaluate_scores, joined
-from evaluation.errors import FIXED_FPR
+from evaluation.curves import FIXED_FPR, Evaluation, evaluate_scores
 from evaluation.folds import FILE
-from evaluation.scores import signal_to_background
+from evaluation.scores import load_classifier_losses
+from models.density import load_density_losses
 from workflow.evaluation import load_test_scores
 from workflow.records import Record, read_records
+from workflow.runs import ARRAYS, mode_of, signal_to_background
 from workflow.stage import recorded_seed
 
 LISTS = ("modes", "s_over_b", "shifted", "n_samples")
 TEXTS = ("sample", "figures")
-ARRAYS = (
-    "classifier_arrays",
-    "likelihood_ratios",
-)  # the stages that know which events were used, of all modes but ANODE and of ANODE
 CUT = "0.01"  # share of the background that is kept where sculpting is stated
 
 Curves = Mapping[str, Sequence["PaperRun"]]
@@ -72,15 +69,14 @@ class PaperRun:
         return cls(folder, read_records(folder), evaluate_scores(*load_test_scores(folder, folder)))
 
     @property
-    def mode(self) -> str | None:
-        """As `--mode` has it; None where there is no record of the evaluation."""
-        return self.records.get("evaluation", {"options": {}})["options"].get("mode")
+    def mode(self) -> Mode | None:
+        """The mode; None where STAGE.json does not say which."""
+        return mode_of(self.records)
 
     @property
     def has_samples(self) -> bool:
         """Whether classifiers compare the data with what was drawn from a density."""
-        mode = None if self.mode is None else MODES.get(self.mode)
-        return mode is not None and mode.has_classifier and bool(mode.densities)
+        return self.mode is not None and self.mode.has_classifier and bool(self.mode.densities)
 
     @property
     def seed(self) -> int | None:
@@ -89,11 +85,7 @@ class PaperRun:
 
     @cached_property
     def s_over_b(self) -> float:
-        """S/B of the SR data, as stage 1 recorded it, else from the labels in the classifier's arrays."""
-        for place in (place for record in self._of_arrays for place in record.get("read_from", [])):
-            separation = read_records(Path(place)).get("separation", {"results": {}})["results"]
-            if separation.get("signal_to_background") is not None:
-                return float(separation["signal_to_background"])
+        """S/B in the data of the signal region."""
         return signal_to_background(self.folder)
 
     @property
@@ -165,7 +157,7 @@ class PaperRuns:
         lists: dict[str, dict[str, list[PaperRun]]] = {key: {} for key in LISTS}
         for key, label, pattern in wanted:
             for run in (runs[folder] for folder in folders[pattern] if folder in done):
-                if (name := label or run.mode) is None:
+                if (name := label or (run.mode and run.mode.name)) is None:
                     raise InputError(f"{run.folder}: STAGE.json does not say which mode it is; give its curve a name in {path}")
                 of_curve = lists[key].setdefault(name, [])
                 if run not in of_curve:
@@ -198,7 +190,7 @@ def _has_results(folder: Path) -> bool:
 
 def evaluations(curves: Curves) -> dict[str, Evaluation]:
     """The evaluation of all runs of every curve together."""
-    return {label: joined([run.evaluation for run in runs]) for label, runs in curves.items()}
+    return {label: Evaluation.pooled([run.evaluation for run in runs]) for label, runs in curves.items()}
 
 
 def numbers(curves: Curves) -> dict[str, dict[str, Any]]:
@@ -211,7 +203,7 @@ def numbers(curves: Curves) -> dict[str, dict[str, Any]]:
             "max SIC": evaluation.max_sic.value,
             "lowest": min(single),
             "highest": max(single),
-            **{f"SIC at ε_B = {fpr:g}": _sic_at(evaluation, fpr) for fpr in FIXED_FPR},
+            **{f"SIC at ε_B = {fpr:g}": evaluation.sic_at.get(fpr) for fpr in FIXED_FPR},
             "AUC": float(np.median(evaluation.auc)),
             "sculpting, χ²/ndf at 1 %": float(np.median(known)) if known else None,
             "folders": len(curves[label]),
@@ -220,13 +212,6 @@ def numbers(curves: Curves) -> dict[str, dict[str, Any]]:
             "test background": evaluation.n_background,
         }
     return table
-
-
-def _sic_at(evaluation: Evaluation, fpr: float) -> float | None:
-    """Median over the classifiers; None where less than 25 background events pass."""
-    if round(fpr * evaluation.n_background) < MIN_BACKGROUND:
-        return None
-    return float(np.median([np.interp(fpr, run, evaluation.tpr) for run in evaluation.fpr]) / np.sqrt(fpr))
 
 
 def scan(curves: Curves, quantity: Callable[[PaperRun], float]) -> dict[str, dict[float, list[float]]]:
@@ -252,20 +237,15 @@ def losses(runs: Sequence[PaperRun]) -> dict[str, dict[str, np.ndarray]]:
     for path in (path for run in runs for path in sorted(run.folder.glob("*_val_losses.npy"))):
         name = path.name.removesuffix("_val_losses.npy")
         both = found.setdefault(name, {"training": [], "validation": []})
-        both["training"].append(load_array(path.with_name(f"{name}_train_losses.npy")))
-        both["validation"].append(load_array(path))
+        for part, curve in load_density_losses(path.parent, name).items():
+            both[part].append(curve)
     return {name: {part: _stacked(arrays) for part, arrays in both.items()} for name, both in found.items()}
 
 
 def classifier_losses(runs: Sequence[PaperRun]) -> dict[str, np.ndarray]:
     """Training and validation losses [n_runs, epochs] of the classifiers; none of ANODE."""
-    trained = [run.folder for run in runs if (run.folder / "val_loss_matris.npy").is_file()]
-    files = {"training": "loss_matris.npy", "validation": "val_loss_matris.npy"}
-    return {
-        part: _stacked([row for folder in trained for row in load_array(folder / name)])
-        for part, name in files.items()
-        if trained
-    }
+    trained = [load_classifier_losses(run.folder) for run in runs if (run.folder / "val_loss_matris.npy").is_file()]
+    return {part: _stacked([row for each in trained for row in each[part]]) for part in (trained[0] if trained else ())}
 
 
 def _stacked(arrays: Sequence[np.ndarray]) -> np.ndarray:
@@ -274,30 +254,6 @@ def _stacked(arrays: Sequence[np.ndarray]) -> np.ndarray:
     for row, values in zip(stacked, arrays, strict=True):
         row[: len(values)] = values
     return stacked
-
-
-class SampledBackground(NamedTuple):
-    """Samples that stand for the background in the training, and the true background of the test events.
-
-    Attributes
-    ----------
-    samples, truth : arrays [n, 1 + d]
-        The mass, as it is, and the features as the classifier sees them.
-    axes : list of str
-        Labels of the columns.
-    """
-
-    samples: np.ndarray
-    truth: np.ndarray
-    axes: list[str]
-
-
-def sampled_background(run: PaperRun) -> SampledBackground:
-    """What the classifiers of a run took for background, and what is."""
-    arrays = ClassifierArrays.read(run.folder, extra_signal=False)
-    columns, test = arrays.columns, arrays.test
-    axes = [columns.resonant.axis, *(f"{column.label}, preprocessed (no unit)" for column in columns.features)]
-    return SampledBackground(arrays.train[~arrays.train.is_data].m_and_x, test[test.label == 0].m_and_x, axes)
 
 
 def caption(text: str, sample: str, runs: Sequence[PaperRun]) -> str:

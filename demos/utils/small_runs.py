@@ -2,12 +2,13 @@
 
     python demos/utils/small_runs.py
 
-Runs the scripts of the project as their users do. The list of the runs is written at the end; where it is, nothing is done again.
+Runs the scripts of the project as their users do. Runs that are there are not done again; what is missing or changed is.
 """
 
 from __future__ import annotations
 
 import logging
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ sys.path.insert(0, str(ROOT))
 
 from common.files import write_whole  # noqa: E402
 from common.progress import progress  # noqa: E402
+from workflow.records import changed_output, read_records  # noqa: E402
 
 FOLDER = ROOT / "sample_run" / "paper"
 SEED = ["--seed", "1"]
@@ -34,7 +36,7 @@ OTHERS = ("CWoLa", "idealized_AD")
 
 
 def small_runs(folder: Path = FOLDER) -> Path:
-    """Do all runs, unless the list of their folders is there; returns its path.
+    """Do all runs that are not done, and write the list of their folders; returns its path.
 
     Raises
     ------
@@ -42,9 +44,7 @@ def small_runs(folder: Path = FOLDER) -> Path:
         If a script fails, with its last line.
     """
     path = folder / "runs.yml"
-    if path.is_file():
-        return path
-    todo = list(commands(folder))
+    todo = [command for command in commands(folder) if not is_done(command)]
     for command in progress("small runs", "run", len(todo), iterable=todo):
         done = subprocess.run([sys.executable, *command], cwd=ROOT, capture_output=True, text=True)
         if done.returncode:
@@ -52,6 +52,15 @@ def small_runs(folder: Path = FOLDER) -> Path:
     content = yaml.safe_dump(run_list(), allow_unicode=True)
     write_whole(path, lambda partial: partial.write_text(content, encoding="utf-8"))
     return path
+
+
+def is_done(command: list[str]) -> bool:
+    """Whether this very command was the last one to fill its folder, and all that it wrote is still there."""
+    folder = Path(command[1 + max(i for i, word in enumerate(command) if word in ("--outdir", "--save_dir"))])
+    records = read_records(folder)
+    last = records.get("evaluation") or records.get("separation") or {}
+    as_it_was = all(changed_output(folder, record) is None for record in records.values())
+    return as_it_was and last.get("command") == shlex.join(command)
 
 
 def run_list() -> dict[str, Any]:

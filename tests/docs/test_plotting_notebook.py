@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
+import shutil
+import subprocess
 from fnmatch import fnmatch
+from itertools import pairwise
 from pathlib import Path
 
 import nbformat
@@ -16,16 +20,18 @@ from toys import ROOT
 
 import run_all
 import run_data_preparation_LHCORD
+from common.files import save_json
 from common.options import make_options, parse
 from demos.utils import small_runs
 from evaluation_utils import evaluate_scores, load_test_scores
+from workflow.records import fingerprint
 
 NOTEBOOK = ROOT / "plotting_notebook.ipynb"
 # Of every panel of every figure: its figure, row, column and the labels of its axes.
 PANELS = """[[name, *(getattr(axes.get_subplotspec(), f"{part}span").start for part in ("row", "col")), axes.get_xlabel(),
  axes.get_ylabel()] for name, figure in shown.items() for axes in figure.axes if axes.get_visible()]"""
 UNIT = re.compile(r"\(.*(TeV|nats|%|events|no unit|share of|σ).*\)|\\epsilon")
-NO_UNIT = ("epoch", "probability density", "share of events", "ratio", "true background / samples")
+NO_UNIT = ("epoch", "probability density", "share of events", "ratio")
 
 
 @pytest.fixture
@@ -156,14 +162,43 @@ def test_the_small_runs_are_those_of_the_list(tmp_path):
         assert any(fnmatch(str(folder), pattern) for pattern in patterns), folder
 
 
-def test_small_runs_are_made_once(tmp_path, monkeypatch):
-    calls = []
-    monkeypatch.setattr(small_runs, "commands", lambda folder: calls.append(folder) or [["-c", "pass"]])
+def test_small_runs_are_made_once_and_again_where_they_are_gone(tmp_path, monkeypatch):
+    """Stages stand for themselves here by what they leave: a file, and a record with the command."""
+    called = []
+
+    def filled(command, **_):
+        command = command[1:]
+        folder = Path(next(value for flag, value in pairwise(command) if flag in ("--outdir", "--save_dir")))
+        called.append(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "scores.npy").write_text("x")
+        record = {part: {} for part in ("options", "hyperparameters", "inputs", "results")} | {"output_patterns": []}
+        record |= {"outputs": {"scores.npy": fingerprint(folder / "scores.npy")}, "command": shlex.join(command)}
+        stage = "evaluation" if command[0] == "run_all.py" else "separation"
+        save_json(folder / "STAGE.json", {stage: record})
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(small_runs.subprocess, "run", filled)
     path = small_runs.small_runs(tmp_path)
     assert yaml.safe_load(path.read_text()) == small_runs.run_list()
+    assert len(called) == len(set(called)) == len(list(small_runs.commands(tmp_path)))
+    gone, damaged, *_ = called
+    called.clear()
     assert small_runs.small_runs(tmp_path) == path
-    assert calls == [tmp_path]
-    monkeypatch.setattr(small_runs, "commands", lambda folder: [["run_all.py", "--no_such_flag"]])
+    assert not called
+    shutil.rmtree(gone)
+    (damaged / "scores.npy").unlink()
+    small_runs.small_runs(tmp_path)
+    assert called == [gone, damaged]
+    called.clear()
+    monkeypatch.setattr(small_runs, "N_SAMPLES", 30_000)
+    small_runs.small_runs(tmp_path)
+    assert called, "other settings"
+
+
+def test_small_runs_that_fail_say_why(tmp_path, monkeypatch):
+    command = ["run_all.py", "--no_such_flag", "--save_dir", str(tmp_path / "run")]
+    monkeypatch.setattr(small_runs, "commands", lambda folder: [command])
     with pytest.raises(RuntimeError, match="unrecognized arguments"):
         small_runs.small_runs(tmp_path / "other")
     assert not (tmp_path / "other").exists()

@@ -12,6 +12,8 @@ import pytest
 
 from common.errors import InputError
 from evaluation.curves import evaluate_scores
+from reports import write
+from reports.folder import RunFolder
 from reports.page import Fact, Link, Page, Section, Table
 from reports.run import run_page
 from workflow.evaluation import load_test_scores, run_sculpting
@@ -86,8 +88,8 @@ def test_its_numbers_are_those_of_the_run(tree, reported):
     X = np.concatenate([np.load(reported / f"X_{name}.npy") for name in ("train", "validation")])
     data = X[X[:, -2] == 1, -1]
     s, b = (data == 1).sum(), (data == 0).sum()
-    assert facts["S/B"].startswith(f"{100 * s / b:.2f} % {s} signal, {b} background")
-    assert facts["S/√B"].startswith(f"{s / np.sqrt(b):.2f} ")
+    assert facts["S/B"].startswith(f"{100 * s / b:.2f} % ")
+    assert facts["S/√B"].startswith(f"{s / np.sqrt(b):.2f} {s} signal, {b} background")
     rows = [[words(cell) for cell in row] for row in tree.iter(f"{NAMESPACE}tr")]
     for run, (best, auc) in enumerate(zip(evaluation.run_max_sic, evaluation.auc, strict=True)):
         assert [str(run), f"{best.value:.2f}", f"{best.tpr:.3f}", f"{best.fpr:.2e}", f"{auc:.3f}"] in rows
@@ -99,6 +101,13 @@ def test_its_numbers_are_those_of_the_run(tree, reported):
     assert f"{records['density_estimator my_ANODE_model']['results']['lowest_validation_loss']:.4f} nats" in page
     assert results["sculpting"][1:] in page
     assert records["evaluation"]["command"].split()[-1] in page
+
+
+def test_files_are_said_to_be_what_their_stage_wrote(reported):
+    of = {(kind.stage, kind.name): kind.content for kind in RunFolder.read(reported).files()}
+    assert of["classifier_arrays", "X_preprocessing.json"].startswith("how the features were preprocessed")
+    assert of["density_estimator my_ANODE_model", "my_ANODE_model_preprocessing.json"].startswith("range, mean and width")
+    assert all(of.values()), [name for name, content in of.items() if not content]
 
 
 def test_a_partial_folder_says_what_is_missing(reported, tmp_path, undrawn):
@@ -141,3 +150,28 @@ def test_it_is_written_again_and_the_log_goes_on(reported, run, tmp_path, undraw
     assert not {"run.log", "report.html"} & {
         name for r in json.loads((reported / "STAGE.json").read_text()).values() for name in r["outputs"]
     }
+
+
+def test_a_fault_in_the_report_ends_no_run(reported, run, tmp_path, monkeypatch, caplog, fails):
+    """The results are there: a run says why it has no report, and ends as it would; report.py ends with one line."""
+    folder = shutil.copytree(reported, tmp_path / "run")
+    events = json.loads((folder / "STAGE.json").read_text())["density_estimator my_ANODE_model"]["read_from"][0]
+
+    def fault(_):
+        raise AttributeError("'str' object has no attribute 'items'")
+
+    monkeypatch.setattr(write, "run_page", fault)
+    run(
+        "run_all",
+        "--DE_skip",
+        "--cf_skip_create",
+        "--cf_skip_train",
+        data_dir=events,
+        save_dir=folder,
+        mode="CATHODE",
+        report=True,
+    )
+    said = [record for record in caplog.records if record.getMessage().startswith("no report: ")]
+    assert [record.levelname for record in said] == ["WARNING"]
+    assert "has no attribute 'items'" in said[0].getMessage()
+    assert "has no attribute 'items'" in fails("report", folder)

@@ -74,6 +74,14 @@ def test_events_without_labels_go_through(mode, own, truth, tmp_path, run, small
     assert not {"Performance", "Background sculpting"} & {section.title for section in page.sections}
     assert {fact.name: fact.value for fact in page.facts}[f"Selected at ε_B = {cut['efficiency']:g}"] == str(cut["found"])
     assert "Nobody knows the labels" in page.summary
+    [table] = next(section.tables for section in page.sections if section.title == "Selected events")
+    assert cut["by"] == ("held-out background" if mode == "ANODE" else "sideband"), "ANODE scores no sideband"
+    assert table.rows[-1][-2:] == (cut["by"], f"{cut['held_out']:.1f}")
+    says = f"{cut['expected']:.1f} ± {cut['error']:.1f} (statistical) are expected from the {cut['by']}"
+    assert says in page.summary
+    remarks = {fact.name: fact.remark for fact in page.facts}
+    assert says in remarks[f"Selected at ε_B = {cut['efficiency']:g}"]
+    assert (f"would say {cut['held_out']:.1f}" in page.summary) == (mode != "ANODE")
     caplog.clear()
     run("run_all", *small_configs, *folds, "--cf_use_class_weights", data_dir=own, save_dir=tmp_path, mode=mode)
     assert sum(line.endswith(": up to date") for line in caplog.messages) >= 2
