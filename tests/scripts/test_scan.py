@@ -15,7 +15,9 @@ import yaml
 from processes import server, start
 from toys import ROOT, write_toy
 
+import run_all
 import run_scan
+from common.options import parsed
 from workflow.records import LOCK
 from workflow.scan.grid import read_grid
 
@@ -39,6 +41,18 @@ def test_the_grids_of_the_papers_expand_to_runs_whose_flags_are_accepted(path, s
 
 def test_there_are_grids():
     assert {path.stem for path in GRIDS} == {"s_over_b", "shifted_features", "n_samples", "modes", "noise_features", "mass_scan"}
+
+
+def test_a_grid_may_switch_off_what_a_preset_switches_on(tmp_path):
+    case = {"mode": "CATHODE", "preset": "paper"}
+    cases = {"all": case, "fewer": {**case, "cf_oversampling": False, "cf_n_samples": 1000}}
+    grid = {"run": {"command": "run_all.py", "folder": "{case}"}, "axes": {"case": cases}}
+    path = tmp_path / "grid.yml"
+    path.write_text(yaml.safe_dump(grid))
+    runs, _ = run_scan.expanded(read_grid(path), tmp_path, 1)
+    arrays = [parsed(run_all.Options, run.argv).arrays for run in runs]
+    assert [(each.oversampling, each.n_samples) for each in arrays] == [(True, 400_000), (False, 1000)]
+    assert all(each.realistic_conditional for each in arrays)
 
 
 def write_grid(folder: Path, data: Path, flow_config: Path, classifier_config: Path, **cases: dict) -> Path:
