@@ -83,7 +83,10 @@ def test_small_replaces_key_by_key_and_null_removes(tmp_path):
     found = expanded(tmp_path, changed(small=small), small=True)
     runs = [run for run in found if not run.is_shared]
     assert [run.settings["seed"] for run in runs] == [7, 7]
-    assert all("--cf_n_runs=1" in run.argv and "--mode=CATHODE" in run.argv and not any("quiet" in text for text in run.argv) for run in runs)
+    assert all(
+        "--cf_n_runs=1" in run.argv and "--mode=CATHODE" in run.argv and not any("quiet" in text for text in run.argv)
+        for run in runs
+    )
     assert len([run for run in expanded(tmp_path, changed(small=small)) if not run.is_shared]) == 12
 
 
