@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ BATCH_SYSTEMS = {"slurm": "SLURMCluster", "htcondor": "HTCondorCluster"}
 SECONDS_TO_FIND_A_SCHEDULER = 20
 SECONDS_WITHOUT_SCHEDULER = 45  # then a worker of a batch system ends
 SECONDS_TO_CLOSE = 30
+OF_SCAN = "cathode-scan"  # where a scheduler keeps the client of the scan that uses it
 TRACKER = "ignore::UserWarning:multiprocessing.resource_tracker"  # it tells of what processes leave that end early
 # What a file for --cluster_config may set; dask-jobqueue explains it. One worker is one process with one thread.
 CLUSTER_KEYS: dict[str, type | tuple[type, ...]] = {
@@ -90,6 +92,8 @@ class Place:
             except (OSError, ValueError) as error:
                 raise MachineError(f"no Dask scheduler answers at {self.scheduler} ({first_line(error)})") from error
             with client:
+                if self.scheduler is not None and not client.run_on_scheduler(is_free_for, client.id):
+                    raise InputError(f"{self.scheduler}: another scan uses this scheduler, and its workers; wait for its end")
                 prepared = Prepared(os.getcwd(), self.threads)
                 client.register_plugin(prepared)
                 if client.dashboard_link and self.dashboard is not None:
@@ -171,7 +175,7 @@ class Place:
     def _of_jobs(self, config: Mapping[str, Any]) -> dict[str, Any]:
         """What dask-jobqueue is given: one thread for a worker, an environment that fits, an end without a scheduler."""
         n = config.get("processes", 1)
-        exports = [f"export {name}={self.threads}" for name in THREAD_SETTINGS] + [f"export PYTHONPATH={ROOT}:$PYTHONPATH"]
+        exports = [f"export {name}={self.threads}" for name in THREAD_SETTINGS] + [f"export PYTHONPATH={shlex.quote(str(ROOT))}${{PYTHONPATH:+:$PYTHONPATH}}"]
         settings = {"memory": "2GB", **config, "processes": n, "cores": n, "death_timeout": SECONDS_WITHOUT_SCHEDULER}
         settings["job_script_prologue"] = [*exports, *config.get("job_script_prologue", [])]
         settings["scheduler_options"] = {**self._scheduler, **config.get("scheduler_options", {})}
@@ -183,6 +187,15 @@ class Place:
         else:
             settings.setdefault("job_cpu", n * self.threads)
         return settings
+
+
+def is_free_for(client: str, dask_scheduler: Any) -> bool:
+    """Done by the scheduler, one call after another: note whose scan it is for, unless the client of another one is still connected."""
+    holder = dask_scheduler.get_metadata([OF_SCAN], default=None)
+    if holder in dask_scheduler.clients:
+        return False
+    dask_scheduler.set_metadata([OF_SCAN], client)
+    return True
 
 
 def cluster_config(path: Path | None) -> dict[str, Any]:
