@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from common.errors import InputError
 from common.files import first_line
 from common.progress import Progress, progress
+from workflow.scan.clusters import WITHOUT_CODE
 from workflow.scan.grid import Run
 from workflow.scan.tasks import BEGUN, FAILED, NOT_DONE, Outcome, Resolver, Task
 
@@ -23,7 +24,6 @@ logger = logging.getLogger(__name__)
 
 SECONDS_FOR_NEWS = 0.3  # within which Dask tells that a task failed, and then all that needed it
 MOST_WAITED = 20  # so often a task may be at a worker that is lost before it has told that it begins
-WITHOUT_CODE = "the scheduler does not find this code: start it, and its workers, with this folder in PYTHONPATH"
 
 
 @dataclass

@@ -140,6 +140,12 @@ def test_one_scan_at_a_time_uses_a_scheduler():
             assert third.status == "running"
 
 
+def test_the_number_of_tasks_at_a_time(monkeypatch):
+    monkeypatch.setattr("workflow.scan.clusters.usable_cores", lambda: 7)
+    places = Place(), Place(workers=3), Place(batch_system="slurm"), Place(scheduler="tcp://a:1")
+    assert [place.n_workers for place in places] == [7, 3, 1, None]
+
+
 def test_workers_with_several_threads_are_refused():
     class Client:
         def scheduler_info(self, n_workers):
