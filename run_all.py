@@ -38,6 +38,7 @@ from common.script import run_script
 
 if TYPE_CHECKING:
     from workflow.plan import Step
+    from workflow.stage import Stage
 
 logger = logging.getLogger(__name__)
 
@@ -80,7 +81,6 @@ def main(options: Options) -> None:
     from common.logfile import logged
     from reports.write import try_report
     from workflow.checks import check_results_are_of
-    from workflow.evaluation import evaluation_stage
     from workflow.plan import describe, do_steps
     from workflow.records import locked, warnings_of
     from workflow.stage import perform, recover
@@ -103,7 +103,7 @@ def main(options: Options) -> None:
             of_steps = [(step.stage.name, text) for step in steps for text in warnings_of(step.stage.folder, step.stage.name)]
             for name, text in (*of_events, *of_steps):
                 logger.warning("once more, from %s: %s", name, text)
-            perform(evaluation_stage(save_dir, options.arrays.mode, options.figures, options.preset), resume=False)
+            perform(evaluation(options, save_dir), resume=False)
             if not options.no_report:
                 try_report(save_dir)
 
@@ -160,6 +160,13 @@ def plan(options: Options) -> list[Step]:
     if options.density.closure and not skip_density and regions:
         flows.insert(0, density.closure_stage(options.density))
     return [*(Step(flow, skip_density) for flow in flows), *last]
+
+
+def evaluation(options: Options, save_dir: Path) -> Stage:
+    """What follows the stages of the mode."""
+    from workflow.evaluation import evaluation_stage
+
+    return evaluation_stage(save_dir, options.arrays.mode, options.figures, options.preset)
 
 
 def check(options: Options) -> None:

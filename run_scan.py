@@ -81,9 +81,6 @@ def main(options: Options) -> None:
     grid = read_grid(options.grid, small=options.small)
     runs, units = expanded(grid, outdir, options.seed)
     axis = figure_axis(grid, options.against)
-    if options.dry_run:
-        sys.stdout.write(Plan.of(runs, units).describe(options.workers))
-        return
     place = Place(
         workers=options.workers,
         scheduler=options.scheduler,
@@ -94,6 +91,9 @@ def main(options: Options) -> None:
         dashboard=options.dashboard,
         logs=outdir / "jobs",
     )
+    if options.dry_run:
+        sys.stdout.write(Plan.of(runs, units).describe(place.n_workers))
+        return
     with locked(outdir):
         table = do_scan(outdir, runs, units, place, scan_commands.units_of)
         draw(table, grid, axis)

@@ -6,6 +6,7 @@ Workers import this module: a task is a command, its flags and the name of a sta
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import run_all
@@ -57,7 +58,7 @@ def units_of(command: str, argv: Sequence[str]) -> list[Unit]:
     return _units_of_search(options) if script is run_bump_hunt else _units_of_stages(script, options)
 
 
-def _chain(steps: Sequence[tuple[str, Callable[[], Step | None]]], check: Callable[[], object]) -> list[Unit]:
+def _chain(steps: Sequence[tuple[str, Callable[[], Step | None]]], check: Callable[[], object] = lambda: None) -> list[Unit]:
     """Units one after another; the first one checks."""
     from workflow.scan.tasks import Unit
 
@@ -74,32 +75,42 @@ def _units_of_stages(script: Any, options: Any) -> list[Unit]:
 
     makers = [script.closure_stage] if getattr(options, "closure", 0) else []
     stages = [make(options) for make in (*makers, script.stage)]
-    return _chain([(stage.name, lambda stage=stage: Step(stage)) for stage in stages], lambda: None)
+    return _chain([(stage.name, lambda stage=stage: Step(stage)) for stage in stages])
 
 
 def _units_of_run(options: run_all.Options) -> list[Unit]:
     """The stages of run_all.py, and its evaluation."""
     from workflow.checks import check_results_are_of
-    from workflow.evaluation import evaluation_stage
     from workflow.plan import Step, check_skipped
     from workflow.search import quiet
 
     with quiet((run_all.__name__,)):  # what it says of the flags, it would say for every stage
         options = run_all.in_folder(options, options.save_dir)
     steps = run_all.plan(options)
+    to_do = [step for step in steps if not step.is_skipped]
 
     def check() -> None:
-        check_results_are_of(options.arrays.data_dir, [step.stage for step in steps if not step.is_skipped])
+        check_results_are_of(options.arrays.data_dir, [step.stage for step in to_do])
         run_all.check(options)
         for step in steps:
             if step.is_skipped:
                 check_skipped(step.stage)
 
-    named: list[tuple[str, Callable[[], Step]]] = [
-        (step.stage.name, lambda step=step: step) for step in steps if not step.is_skipped
-    ]
-    evaluation = evaluation_stage(options.save_dir, options.arrays.mode)
-    return _chain([*named, (evaluation.name, lambda: Step(evaluation))], check)
+    last = run_all.evaluation(options, options.save_dir)
+    units = _chain([(step.stage.name, lambda step=step: step) for step in (*to_do, Step(last))], check)
+    return [*units[:-1], replace(units[-1], finish=_report(options))]
+
+
+def _report(options: Any) -> Callable[[bool], object]:
+    """Writes report.html where results are new, or where it is missing."""
+
+    def finish(is_new: bool) -> None:
+        from reports.write import REPORT, write_report
+
+        if not options.no_report and (is_new or not (options.save_dir / REPORT).is_file()):
+            write_report(options.save_dir)
+
+    return finish
 
 
 def _units_of_search(options: run_bump_hunt.Options) -> list[Unit]:
@@ -135,6 +146,6 @@ def _units_of_search(options: run_bump_hunt.Options) -> list[Unit]:
             (f"window {number + 1}, {name}", lambda number=number, name=name: of_window(number, name))
             for name in ("separation", *of_mode)
         ]
-        units += _chain(stages, lambda: None)
+        units += _chain(stages)
     last_of_windows = tuple(unit.name for unit in units if unit.name.endswith(of_mode[-1]))
-    return [*units, Unit("bump_hunt", lambda: Step(hunt().stage()), after=last_of_windows)]
+    return [*units, Unit("bump_hunt", lambda: Step(hunt().stage()), after=last_of_windows, finish=_report(options))]

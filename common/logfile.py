@@ -11,13 +11,14 @@ from pathlib import Path
 
 LOG = "run.log"
 FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+NOISY = ("matplotlib", "fontTools", "PIL", "h5py", "numexpr")  # loggers of others, of which only warnings are of interest
 
 
-class _File(logging.FileHandler):
+class QuietFile(logging.FileHandler):
     """A file that is no reason to end a run: where the disk is full, lines are lost."""
 
     def handleError(self, record: logging.LogRecord) -> None:
-        pass
+        """Say nothing."""
 
 
 @contextlib.contextmanager
@@ -29,7 +30,7 @@ def logged(folder: Path) -> Iterator[None]:
     path, root = Path(folder) / LOG, logging.getLogger()
     is_new = not path.exists()
     try:
-        handler = _File(path, encoding="utf-8")
+        handler = QuietFile(path, encoding="utf-8")
     except OSError:  # whoever needs the folder will say why
         yield
         return

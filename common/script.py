@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from common.environment import versions
 from common.errors import InputError, Interrupted, MachineError
-from common.logfile import FORMAT
+from common.logfile import FORMAT, NOISY
 from common.options import BAD_INPUT, SomeOptions, make_options, parse
 from common.processes import compute_in_one_thread
 from common.progress import LogAboveBars
@@ -21,7 +21,6 @@ logger = logging.getLogger(__name__)
 
 MACHINE = 3  # exit code where the machine does not do what is needed
 ENDED_BY_SIGNAL = 128  # plus the signal's number
-NOISY = ("matplotlib", "PIL", "h5py", "numexpr")
 
 
 def run_script(

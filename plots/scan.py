@@ -49,7 +49,8 @@ def against_axis(quantities: Mapping[str, Mapping[str, Band]], axis: str, ticks:
         for number, (name, band) in enumerate(bands.items()):
             _draw(panel, band, number, name, as_points=bool(ticks))
         panel.set(xlabel=axis, ylabel=label)
-        panel.set_ylim(bottom=0)
+        if min(band.low.min() for band in bands.values()) >= 0:
+            panel.set_ylim(bottom=0)
         x = np.concatenate([band.x for band in bands.values()])
         if ticks:
             panel.set_xticks(range(len(ticks)), drawable(ticks), rotation=30, ha="right")

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from common.durations import duration
 from common.errors import InputError
 from reports import words
 from reports.folder import RunFolder
@@ -52,7 +53,7 @@ def facts(run: RunFolder) -> list[Fact]:
         test = results["data_against_background"]
         remark = "two-sample AUC of boosted trees, known signal left out; 0.5: alike"
         found.append(Fact("Data against background", words.area(test), remark))
-    return [*found, Fact("Wall time", words.duration(run.seconds), "all stages of this folder")]
+    return [*found, Fact("Wall time", duration(run.seconds), "all stages of this folder")]
 
 
 def _merit_facts(results: dict[str, Any], of_what: str) -> list[Fact]:

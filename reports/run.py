@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from common.durations import duration
 from common.errors import InputError
 from reports import words
 from reports.background import background, feature_pairs
@@ -48,7 +49,7 @@ def stages(run: RunFolder) -> Section:
     for name, record in run.records.items():
         seconds, options = seconds_of(record), record["options"]
         resumed = words.plural(len(record["resumed"]), "time") if record.get("resumed") else "no"
-        took = "" if seconds is None else words.duration(seconds)
+        took = "" if seconds is None else duration(seconds)
         seed = options.get("seed")
         begun, seed = words.time(str(record.get("start", ""))), "" if seed is None else str(seed)
         rows.append((name, begun, took, seed, str(record.get("threads", "")), resumed))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from common.durations import duration
 from common.errors import InputError
 from common.files import load_json
 from plots import search as figures
@@ -34,7 +35,7 @@ def search_page(folder: Path) -> Page:
              for each, s in zip((run, *places), sections, strict=True)]  # fmt: skip
     modes = {each.mode.name for each in (run, *places) if each.mode is not None}
     title = f"Search for a bump, {' and '.join(sorted(modes)) or 'unknown mode'}: {run.folder.resolve().name}"
-    seconds = Fact("Wall time", words.duration(sum(each.seconds for each in (run, *places))), "all stages of all windows")
+    seconds = Fact("Wall time", duration(sum(each.seconds for each in (run, *places))), "all stages of all windows")
     if SEARCH not in run.records:
         return Page(title, "Several searches, with different amounts of injected signal.", [seconds], run.command, warnings,
                     [_injected(run), *named, files(run)], words.time(now()))  # fmt: skip
@@ -114,7 +115,7 @@ def _left_out(run: RunFolder) -> Section:
 
 def _runs(places: list[RunFolder]) -> Section:
     """Where the runs of the windows are."""
-    rows = [(Link(each.folder.name, f"{each.folder.name}/"), words.duration(each.seconds)) for each in places]
+    rows = [(Link(each.folder.name, f"{each.folder.name}/"), duration(each.seconds)) for each in places]
     text = "python report.py FOLDER writes the report of a window's run: losses, data against background, scores."
     return Section("Runs of the windows", [text], tables=[Table("Folders", ("folder", "took"), rows)])
 

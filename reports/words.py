@@ -45,19 +45,6 @@ def time(text: str) -> str:
     return text.replace("T", " ").removesuffix("+00:00")
 
 
-def duration(seconds: float) -> str:
-    """A time that people read.
-
-    Examples
-    --------
-    >>> duration(42), duration(125), duration(7380)
-    ('42 s', '2 min 5 s', '2 h 3 min')
-    """
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
-
-
 def size(n: int) -> str:
     """A number of bytes.
 

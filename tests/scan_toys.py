@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from common.errors import InputError, MachineError
+from common.errors import InputError, Interrupted, MachineError
 from common.files import save_json
 from common.options import StageOptions
 from workflow.plan import Step
@@ -22,7 +22,7 @@ UNITS = ("first", "evaluation")
 
 
 def toy_run(folder: Path, name: str, *flags: str, needs: tuple[str, ...] = (), **settings: Any) -> Run:
-    """A run of a toy command; flags: fail=HOW, kill=N (times), x=RESULT."""
+    """A run of a toy command; flags: fail=HOW, interrupt=N (times), kill=N (times, those included), x=RESULT."""
     argv = (f"--folder={folder / name}", *(f"--{flag}" for flag in flags))
     return Run(name, folder / name, "toy", argv, settings, needs)
 
@@ -58,7 +58,10 @@ def misbehave(settings: dict[str, str], folder: Path) -> None:
             raise ZeroDivisionError("nobody thought of this")
         case "slow":
             time.sleep(20)
-    if counted(folder.parent / f"{folder.name}_{UNITS[0]}.begun") <= int(settings.get("kill", "0")):
+    times = counted(folder.parent / f"{folder.name}_{UNITS[0]}.begun")
+    if times <= int(settings.get("interrupt", "0")):
+        raise Interrupted(signal.SIGTERM)
+    if times <= int(settings.get("kill", "0")):
         time.sleep(0.3)
         os.kill(os.getpid(), signal.SIGKILL)
 

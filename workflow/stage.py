@@ -146,8 +146,13 @@ def run_stage(stage: Stage, *, resume: bool) -> None:
             perform(stage, resume=resume)
 
 
-def perform(stage: Stage, *, resume: bool) -> None:
+def perform(stage: Stage, *, resume: bool, command: Sequence[str] | None = None) -> None:
     """Do the stage in its own folder, then put the files where they belong. The output folder must be locked.
+
+    Parameters
+    ----------
+    command : sequence of str, optional
+        What is recorded as the command; by default that of this process.
 
     Raises
     ------
@@ -177,7 +182,7 @@ def perform(stage: Stage, *, resume: bool) -> None:
     try:
         if begun is None:
             begun = {
-                "command": shlex.join(sys.argv),
+                "command": shlex.join(sys.argv if command is None else command),
                 **stage.settings,
                 "inputs": inputs,
                 "read_from": sorted({str(path.parent.resolve()) for path in stage.inputs()} - {str(stage.folder.resolve())}),

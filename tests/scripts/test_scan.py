@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import re
 import signal
 import time
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,9 +17,13 @@ import yaml
 from processes import server, start
 from toys import ROOT, write_toy
 
+import run_all
 import run_scan
+import scan_commands
+from common.options import parsed
 from workflow.records import LOCK
-from workflow.scan.grid import read_grid
+from workflow.scan.grid import Run, read_grid
+from workflow.scan.tasks import DONE, UP_TO_DATE, do_task, tasks_of
 
 GRIDS = sorted(ROOT.glob("scans/*.yml"))
 COST = ("seconds", "peak_mib", "host")
@@ -41,6 +47,18 @@ def test_there_are_grids():
     assert {path.stem for path in GRIDS} == {"s_over_b", "shifted_features", "n_samples", "modes", "noise_features", "mass_scan"}
 
 
+def test_a_grid_may_switch_off_what_a_preset_switches_on(tmp_path):
+    case = {"mode": "CATHODE", "preset": "paper"}
+    cases = {"all": case, "fewer": {**case, "cf_oversampling": False, "cf_n_samples": 1000}}
+    grid = {"run": {"command": "run_all.py", "folder": "{case}"}, "axes": {"case": cases}}
+    path = tmp_path / "grid.yml"
+    path.write_text(yaml.safe_dump(grid))
+    runs, _ = run_scan.expanded(read_grid(path), tmp_path, 1)
+    arrays = [parsed(run_all.Options, run.argv).arrays for run in runs]
+    assert [(each.oversampling, each.n_samples) for each in arrays] == [(True, 400_000), (False, 1000)]
+    assert all(each.realistic_conditional for each in arrays)
+
+
 def write_grid(folder: Path, data: Path, flow_config: Path, classifier_config: Path, **cases: dict) -> Path:
     """Two runs that share a flow, and others."""
     usual = {"mode": "CATHODE", "DE_dir": "{flow}", "cf_oversampling": True}
@@ -49,7 +67,7 @@ def write_grid(folder: Path, data: Path, flow_config: Path, classifier_config: P
             "data_dir": str(data), "config_file": str(flow_config), "epochs": 40, "patience": 0, "batch_size": 512, "seed": 1}}},
         "run": {"command": "run_all.py", "folder": "{case}", "flags": {
             "data_dir": str(data), "cf_config_file": str(classifier_config), "cf_epochs": 30, "cf_n_runs": 1, "cf_save_model": True,
-            "no_extra_signal": True}},
+            "no_extra_signal": True, "no_report": True}},
         "axes": {"case": {
             "small": {**usual, "cf_n_samples": 4000}, "large": {**usual, "cf_n_samples": 40_000}, **cases}},
     }  # fmt: skip
@@ -143,6 +161,30 @@ def test_killed_and_out_of_disk_space_it_ends_where_an_undisturbed_scan_ends(tmp
     assert table(folder) == expected
     assert scores(folder) == scores(tmp_path / "whole")
     assert "density_estimator" not in (folder / "flow" / "scan.log").read_text().partition("lowest validation loss")[2]
+
+
+def test_a_run_of_a_scan_leaves_what_its_command_leaves(tmp_path, run, toy_dir, classifier_config, undrawn):
+    flags = {"data_dir": toy_dir, "mode": "idealized_AD", "preset": "paper", "figures": "pdf", "seed": 1, "cf_epochs": 2, "cf_n_runs": 1,
+             "cf_config_file": classifier_config}  # fmt: skip
+    argv = [*(f"--{name}={value}" for name, value in flags.items()), f"--save_dir={tmp_path / 'of_scan'}"]
+    scanned = Run("of_scan", tmp_path / "of_scan", "run_all.py", tuple(argv), {})
+    for task in tasks_of(scanned, scan_commands.units_of("run_all.py", argv), lambda name: []):
+        assert do_task(scan_commands.units_of, task).state == DONE
+    run("run_all", report=True, save_dir=tmp_path / "alone", **flags)
+    names = [{path.name for path in (tmp_path / name).iterdir()} - {"scan.log", "run.log"} for name in ("of_scan", "alone")]
+    assert names[0] == names[1] > {"report.html"}
+    records = [json.loads((tmp_path / name / "STAGE.json").read_text())["evaluation"] for name in ("of_scan", "alone")]
+    assert records[0]["options"] == records[1]["options"]
+    assert records[0]["results"] == records[1]["results"]
+    assert "preset_stands_for" in records[0]["results"]
+
+    (scanned.folder / "report.html").unlink()
+    assert do_task(scan_commands.units_of, task).state == UP_TO_DATE
+    assert (scanned.folder / "report.html").is_file(), "its worker was lost before"
+    (scanned.folder / "report.html").unlink()
+    quiet = replace(task, argv=(*task.argv, "--no_report"))
+    assert do_task(scan_commands.units_of, quiet).state == UP_TO_DATE
+    assert not (scanned.folder / "report.html").exists()
 
 
 def test_a_wrong_flag_of_one_run_is_refused_before_anything_runs(tmp_path, fails, toy_dir, flow_config, classifier_config):

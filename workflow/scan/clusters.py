@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,8 @@ BATCH_SYSTEMS = {"slurm": "SLURMCluster", "htcondor": "HTCondorCluster"}
 SECONDS_TO_FIND_A_SCHEDULER = 20
 SECONDS_WITHOUT_SCHEDULER = 45  # then a worker of a batch system ends
 SECONDS_TO_CLOSE = 30
+OF_SCAN = "cathode-scan"  # where a scheduler keeps the client of the scan that uses it
+WITHOUT_CODE = "the scheduler does not find this code: start it, and its workers, with this folder in PYTHONPATH"
 TRACKER = "ignore::UserWarning:multiprocessing.resource_tracker"  # it tells of what processes leave that end early
 # What a file for --cluster_config may set; dask-jobqueue explains it. One worker is one process with one thread.
 CLUSTER_KEYS: dict[str, type | tuple[type, ...]] = {
@@ -90,6 +93,8 @@ class Place:
             except (OSError, ValueError) as error:
                 raise MachineError(f"no Dask scheduler answers at {self.scheduler} ({first_line(error)})") from error
             with client:
+                if self.scheduler is not None:
+                    self._claim(client)
                 prepared = Prepared(os.getcwd(), self.threads)
                 client.register_plugin(prepared)
                 if client.dashboard_link and self.dashboard is not None:
@@ -99,6 +104,22 @@ class Place:
                 finally:  # workers that are not ended now must not go on with what nobody waits for
                     with contextlib.suppress(Exception):
                         client.unregister_worker_plugin(prepared.name)
+
+    def _claim(self, client: Client) -> None:
+        """Refuse a scheduler that another scan uses: they would end each other's workers' trainings."""
+        try:
+            is_free = client.run_on_scheduler(is_free_for, client.id)
+        except ImportError as error:
+            raise InputError(f"{self.scheduler}: {WITHOUT_CODE}") from error
+        if not is_free:
+            raise InputError(f"{self.scheduler}: another scan uses this scheduler, and its workers; wait for its end")
+
+    @property
+    def n_workers(self) -> int | None:
+        """Tasks at a time; None: a scheduler elsewhere decides."""
+        if self.workers is not None or self.scheduler is not None:
+            return self.workers
+        return usable_cores() if self.batch_system is None else 1
 
     def _settings(self) -> dict[str, Any]:
         """Dask's own settings."""
@@ -118,8 +139,7 @@ class Place:
         cluster = self._local() if self.batch_system is None else self._batch()
         try:
             if self.batch_system is not None:
-                n = 1 if self.workers is None else self.workers
-                cluster.adapt(minimum=n, maximum=n)  # a job that has come to its time limit is followed by another one
+                cluster.adapt(minimum=self.n_workers, maximum=self.n_workers)  # a job that has come to its time limit is followed by another one
             yield cluster
         finally:
             with contextlib.suppress(TimeoutError):
@@ -129,10 +149,9 @@ class Place:
         from distributed import LocalCluster
 
         os.environ.setdefault("PYTHONWARNINGS", TRACKER)
-        n = usable_cores() if self.workers is None else self.workers
-        logger.info("%d workers on this machine, of %d thread%s each", n, self.threads, "s"[: self.threads != 1])
+        logger.info("%d workers on this machine, of %d thread%s each", self.n_workers, self.threads, "s"[: self.threads != 1])
         return LocalCluster(
-            n_workers=n, threads_per_worker=1, processes=True, memory_limit=0, silence_logs=logging.CRITICAL,
+            n_workers=self.n_workers, threads_per_worker=1, processes=True, memory_limit=0, silence_logs=logging.CRITICAL,
             dashboard_address=self._scheduler["dashboard_address"], scheduler_kwargs={"dashboard": self._scheduler["dashboard"]},
         )  # fmt: skip
 
@@ -171,7 +190,7 @@ class Place:
     def _of_jobs(self, config: Mapping[str, Any]) -> dict[str, Any]:
         """What dask-jobqueue is given: one thread for a worker, an environment that fits, an end without a scheduler."""
         n = config.get("processes", 1)
-        exports = [f"export {name}={self.threads}" for name in THREAD_SETTINGS] + [f"export PYTHONPATH={ROOT}:$PYTHONPATH"]
+        exports = [f"export {name}={self.threads}" for name in THREAD_SETTINGS] + [f"export PYTHONPATH={shlex.quote(str(ROOT))}${{PYTHONPATH:+:$PYTHONPATH}}"]
         settings = {"memory": "2GB", **config, "processes": n, "cores": n, "death_timeout": SECONDS_WITHOUT_SCHEDULER}
         settings["job_script_prologue"] = [*exports, *config.get("job_script_prologue", [])]
         settings["scheduler_options"] = {**self._scheduler, **config.get("scheduler_options", {})}
@@ -183,6 +202,15 @@ class Place:
         else:
             settings.setdefault("job_cpu", n * self.threads)
         return settings
+
+
+def is_free_for(client: str, dask_scheduler: Any) -> bool:
+    """Done by the scheduler, one call after another: note whose scan it is for, unless the client of another one is still connected."""
+    holder = dask_scheduler.get_metadata([OF_SCAN], default=None)
+    if holder in dask_scheduler.clients:
+        return False
+    dask_scheduler.set_metadata([OF_SCAN], client)
+    return True
 
 
 def cluster_config(path: Path | None) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from common.errors import InputError
 from common.files import first_line
 from common.progress import Progress, progress
+from workflow.scan.clusters import WITHOUT_CODE
 from workflow.scan.grid import Run
 from workflow.scan.tasks import BEGUN, FAILED, NOT_DONE, Outcome, Resolver, Task
 
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-SECONDS_FOR_NEWS = 0.3  # what had to wait for a lost task is told of its loss together with it
+SECONDS_FOR_NEWS = 0.3  # within which Dask tells that a task failed, and then all that needed it
+MOST_WAITED = 20  # so often a task may be at a worker that is lost before it has told that it begins
 
 
 @dataclass
@@ -33,7 +35,7 @@ class Scan:
     tasks : dict
         Those of every run and shared stage, by its name, in order.
     retries : int
-        How often a task is tried again whose worker was lost.
+        How often a task is tried again whose worker was lost. A worker that ends properly, at the time limit of its job, is no loss.
     ended : callable
         Told of every run or shared stage that has ended, with its outcomes.
     """
@@ -43,7 +45,9 @@ class Scan:
     retries: int
     ended: Callable[[Run, Sequence[Outcome]], object]
     outcomes: dict[str, Outcome] = field(default_factory=dict)
-    begun: Counter[str] = field(default_factory=Counter)
+    at_work: set[str] = field(default_factory=set)
+    losses: Counter[str] = field(default_factory=Counter)
+    waited: Counter[str] = field(default_factory=Counter)
 
     def do(self, client: Client, resolve: Resolver) -> None:
         """Submit everything, and wait for it."""
@@ -84,10 +88,11 @@ class Scan:
         return found
 
     def _outcomes(self, client: Client, futures: dict[Future, Task]) -> Iterator[tuple[Task, Outcome]]:
-        """Every task with its outcome, as they end."""
+        """Every task with its outcome, as they end; `do` notes the outcome before the next one is asked for."""
         from distributed import as_completed
 
         completed = as_completed(futures, loop=client.loop)
+        waiting: dict[str, list[Future]] = {}  # by a task whose worker was lost: what failed for that, until the task has its outcome
         for future in completed:
             task = futures[future]
             if future.status in ("pending", "lost"):  # it is tried again, or its answer was lost together with a worker
@@ -96,18 +101,23 @@ class Scan:
                 yield task, future.result()
             elif (lost := self._lost(future)) is None:
                 reason = first_line(future.exception()) if future.status == "error" else f"Dask says: {future.status}"
-                if "deserialization" in reason:
-                    reason = "the scheduler does not find this code: start it, and its workers, with this folder in PYTHONPATH"
-                yield task, Outcome(task.key, FAILED, reason, is_machine=True)
-            elif self.begun[lost] <= self.retries:
+                yield task, Outcome(task.key, FAILED, WITHOUT_CODE if "deserialization" in reason else reason, is_machine=True)
+            elif lost != task.key:
+                waiting.setdefault(lost, []).append(future)
+            elif self._may_try_again(lost):
                 time.sleep(SECONDS_FOR_NEWS)
                 client.retry([each for each in futures if each.status == "error" and self._lost(each) == lost])
                 completed.add(future)
-            elif lost == task.key:
-                reason = f"its worker was lost {self.begun[lost]} times: did the memory run out?"
-                yield task, Outcome(task.key, FAILED, reason, is_machine=True)
             else:
-                yield task, Outcome(task.key, NOT_DONE, f"{lost} failed: its workers were lost", is_machine=True)
+                n = (self.losses[lost] or self.waited[lost]) + future.exception().allowed_failures
+                yield task, Outcome(task.key, FAILED, f"its worker was lost {n} times: did the memory run out?", is_machine=True)
+            for key in [key for key in waiting if key in self.outcomes]:
+                for each in waiting.pop(key):
+                    if each.status == "error" and not self.outcomes[key].is_good:
+                        reason = f"{key} failed: its workers were lost"
+                        yield futures[each], Outcome(futures[each].key, NOT_DONE, reason, is_machine=True)
+                    else:
+                        completed.add(each)
 
     @staticmethod
     def _lost(future: Future) -> str | None:
@@ -115,16 +125,25 @@ class Scan:
         from distributed import KilledWorker
 
         error = future.exception() if future.status == "error" else None
-        return str(error.args[0][1]) if isinstance(error, KilledWorker) else None
+        return str(error.task[1]) if isinstance(error, KilledWorker) else None
+
+    def _may_try_again(self, lost: str) -> bool:
+        """Note that a task has lost its worker; whether it is tried again.
+
+        A worker that is lost while the task only waits there is no loss of this task, unless that happens again and again.
+        """
+        (self.losses if lost in self.at_work else self.waited)[lost] += 1
+        self.at_work.discard(lost)
+        return self.losses[lost] <= self.retries and self.waited[lost] <= MOST_WAITED
 
     def _begun(self, event: tuple[Any, dict[str, Any]]) -> None:
         """Dask tells that a task is at work."""
-        self.begun[event[1]["key"]] += 1
+        self.at_work.add(event[1]["key"])
 
     def _show(self, bar: Progress, waiting: dict[str, int], n_workers: int) -> None:
         """The numbers in the live line."""
         failed = sum(outcome.state == FAILED for outcome in self.outcomes.values())
-        running = sum(1 for key in self.begun if key not in self.outcomes)
+        running = sum(1 for key in self.at_work if key not in self.outcomes)
         done = sum(number == 0 for number in waiting.values())
         bar.set_postfix(runs=f"{done}/{len(waiting)}", running=running, failed=failed, workers=n_workers, refresh=False)
 

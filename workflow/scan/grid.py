@@ -18,7 +18,8 @@
     zip: [[S_over_B, n_samples]]             # axes that go together; all others are multiplied
     small: {axes: {seed: 1..2}}              # what --small replaces, key by key; null removes a key
 
-{NAME} is the value of an axis, or the folder of a stage, which the run then needs.
+{NAME} is the value of an axis, or the folder of a stage, which the run then needs. true is a flag without a value; false switches off
+what a preset has switched on.
 """
 
 from __future__ import annotations
@@ -217,7 +218,7 @@ def _expanded(
             name = found[1]
             if name in point:
                 used.add(name)
-                return str(point[name])
+                return _as_typed(point[name])
             if folders and name in stages:
                 used.update(stages[name].settings)
                 needs[stages[name].name] = None
@@ -225,7 +226,7 @@ def _expanded(
             known = [*point, *(stages if folders else ())]
             raise InputError(f"{key}: {what}: {{{name}}} is none of {', '.join(known)}")
 
-        return REFERENCE.sub(value, str(pattern))
+        return REFERENCE.sub(value, _as_typed(pattern))
 
     needs: dict[str, None] = {}
     name = text(template.folder, "folder", folders=False)
@@ -241,11 +242,16 @@ def _expanded(
             argv.append(f"--{flag}")
         elif isinstance(given, list):
             argv += [f"--{flag}", *(text(each, flag, folders=True) for each in given)]
-        elif given is not None and given is not False:
+        elif given is not None:
             argv.append(f"--{flag}={text(given, flag, folders=True)}")
     folder = outdir / place
     settings = {axis: value for axis, value in point.items() if axis in used}
     return Run(place.as_posix(), folder, template.command, (*argv, f"--{own}={folder}"), settings, tuple(needs), is_shared=True)
+
+
+def _as_typed(value: Any) -> str:
+    """A value as it is typed on a command line."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _overlaid(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
@@ -291,7 +297,7 @@ def _flags(content: Any, path: Path, where: str) -> dict[str, Any]:
         for each in value if isinstance(value, list) else [value]:
             if each is not None and not isinstance(each, Value):
                 raise InputError(
-                    f"{path}: {where}: {flag} is {reprlib.repr(each)}, expected a number, text, true, or a list of them"
+                    f"{path}: {where}: {flag} is {reprlib.repr(each)}, expected a number, text, true, false, or a list of them"
                 )
     return dict(content)
 

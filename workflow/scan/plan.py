@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from statistics import median
 
+from common.durations import duration
 from common.errors import InputError
 from common.progress import progress
 from workflow.records import read_records
@@ -110,16 +111,8 @@ class Plan:
         if n_stages and seconds is None:
             lines.append("no estimate of the time: no stage of these has been done here before")
         elif n_stages:
-            text = f"about {in_words(seconds)} of one worker"
+            text = f"about {duration(seconds)} of one worker"
             if workers:
-                text += f", {in_words(seconds / workers)} of {workers}"
+                text += f", {duration(seconds / workers)} of {workers}"
             lines.append(text + ", from the stages done here" + (f"; not known: {', '.join(unknown)}" if unknown else ""))
         return "\n".join(lines) + "\n"
-
-
-def in_words(seconds: float) -> str:
-    """A time as one reads it."""
-    for unit, size in (("days", 86400), ("hours", 3600), ("minutes", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.1f} {unit}"
-    return f"{seconds:.0f} seconds"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import logging
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,7 +11,7 @@ from typing import Any
 
 from common.contract import OutputFile
 from common.errors import InputError, MachineError
-from common.files import load_json, save_json, write_whole
+from common.files import load_json, save_csv, save_json
 from workflow.records import read_records
 from workflow.scan.grid import Run
 from workflow.scan.tasks import DONE, FAILED, NOT_DONE, UP_TO_DATE, Outcome
@@ -26,11 +24,11 @@ SCAN_FILES = (
         JSON, "every run and shared stage: settings, state, why it failed, results, and for every stage seconds, host, memory"
     ),
     OutputFile(CSV, "the same of the runs alone, a line for each"),
-    OutputFile(FIGURE, "max SIC and SIC at fixed ε_B against an axis: median and 68 % band over the seeds"),
+    OutputFile(FIGURE, "max SIC and SIC at fixed ε_B, or the significance of searches, against an axis: median and 68 % band over the seeds"),
     OutputFile("FOLDER/scan.log", "what the stages in a folder said, on whatever host they ran"),
 )
 WAITING = "waiting"
-COST = ("seconds", "peak_mib", "host")  # how large a run's columns of cost are; no part of the result
+COST = ("seconds", "peak_mib", "host")  # columns that say what a run cost; no part of the result
 SHARE_OF_TIME = 0.05  # at most, for writing tables while runs go on
 
 
@@ -118,13 +116,9 @@ class Table:
         """Write scan.json and scan.csv, each whole or not at all."""
         runs, shared = ([row for row in self.rows.values() if row.run.is_shared is kind] for kind in (False, True))
         save_json(self.folder / JSON, {"runs": [row.as_json() for row in runs], "shared": [row.as_json() for row in shared]})
-        text = io.StringIO()
         lines = [_line(row) for row in runs]
-        names = dict.fromkeys(name for line in lines for name in line)
-        writer = csv.DictWriter(text, [*(name for name in names if name not in COST), *COST], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(lines)
-        write_whole(self.folder / CSV, lambda partial: partial.write_text(text.getvalue(), encoding="utf-8"))
+        names = [name for name in dict.fromkeys(name for line in lines for name in line) if name not in COST] + [*COST]
+        save_csv(self.folder / CSV, names, ([line.get(name, "") for name in names] for line in lines))
 
     @property
     def of_runs(self) -> list[Row]:

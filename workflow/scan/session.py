@@ -6,8 +6,6 @@ import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
-
 from common.errors import InputError, MachineError
 from plots.scan import Band, against_axis
 from plots.style import save
@@ -23,6 +21,8 @@ QUANTITIES = {
     "max_sic": "max SIC",
     "merit.sic_at_0.01.value": r"SIC at $\epsilon_B = 10^{-2}$",
     "merit.sic_at_0.001.value": r"SIC at $\epsilon_B = 10^{-3}$",
+    "global.z": "largest local significance (σ)",
+    "global.global_z": "global significance (σ)",
 }
 SHOWN_REASONS = 5
 
@@ -87,16 +87,11 @@ def bands(rows: Sequence[Row], grid: Grid, axis: str, quantity: str) -> dict[str
             at = row.run.settings[axis]
             x = float(at) if _is_numeric(grid, axis) else float(grid.axes[axis].index(at))
             values.setdefault(", ".join(others), {}).setdefault(x, []).append(value)
-    found = {}
-    for name, points in values.items():
-        x = sorted(points)
-        low, median, high = np.array([np.quantile(points[each], (0.16, 0.5, 0.84)) for each in x]).T
-        found[name] = Band(np.array(x), low, median, high)
-    return found
+    return {name: Band.of(points) for name, points in values.items()}
 
 
 def draw(table: Table, grid: Grid, axis: str | None) -> None:
-    """Draw max SIC and SIC at fixed background efficiency against the axis, as far as there are results."""
+    """Draw SICs, or the significance of searches, against the axis, as far as there are results; or say why there is no figure."""
     if axis is None:
         logger.info("no figure: the grid has no axis with several values, but for the seed")
         return
@@ -105,6 +100,8 @@ def draw(table: Table, grid: Grid, axis: str | None) -> None:
         ticks = () if _is_numeric(grid, axis) else tuple(map(str, grid.axes[axis]))
         save(against_axis(found, axis, ticks), table.folder / FIGURE)
         logger.info("figure: %s", table.folder / FIGURE)
+    else:
+        logger.info("no figure: no run has a result that is drawn (%s)", ", ".join(QUANTITIES))
 
 
 def end(table: Table) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from common.errors import InputError, Interrupted, MachineError
 from common.files import first_line
+from common.logfile import FORMAT, NOISY, QuietFile
 from workflow.plan import Step, check_skipped
 from workflow.records import locked, other_input
 from workflow.scan.grid import Run
@@ -26,7 +27,6 @@ logger = logging.getLogger(__name__)
 LOG = "scan.log"
 BEGUN = "cathode-task-begun"  # topic of Dask's events, from which the scan knows what is at work
 SECONDS_FOR_THE_LOCK = 120.0  # a worker that has lost its scheduler ends within this time
-FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 DONE, UP_TO_DATE, FAILED, NOT_DONE = "done", "up to date", "failed", "not done"
 
 
@@ -44,12 +44,15 @@ class Unit:
         Units of the same command that must be done before.
     check : callable
         Refuses what the command would refuse before it begins; called before `step`.
+    finish : callable
+        What the command does after the stage, beside it; told whether the stage was done or is up to date. Its folder is locked.
     """
 
     name: str
     step: Callable[[], Step | None]
     after: tuple[str, ...] = ()
     check: Callable[[], object] = lambda: None
+    finish: Callable[[bool], object] = lambda is_new: None
 
 
 Resolver = Callable[[str, Sequence[str]], Sequence[Unit]]  # from a command and its flags to its units
@@ -158,11 +161,11 @@ def _do(resolve: Resolver, task: Task) -> bool:
     with locked_in_turn(step.stage.folder):
         recover(step.stage.folder)
         reason = out_of_date(step.stage)
-        if reason is None:
-            return False
-        logger.info("%s on %s: %s", task.unit, platform.node(), reason)
-        perform(step.stage, resume=can_go_on(step.stage))
-        return True
+        if reason is not None:
+            logger.info("%s on %s: %s", task.unit, platform.node(), reason)
+            perform(step.stage, resume=can_go_on(step.stage), command=(task.command, *task.argv))
+        unit.finish(reason is not None)
+        return reason is not None
 
 
 def can_go_on(stage: Stage) -> bool:
@@ -187,13 +190,6 @@ def locked_in_turn(folder: Path, seconds: float = SECONDS_FOR_THE_LOCK) -> Itera
         yield
 
 
-class _QuietFile(logging.FileHandler):
-    """A log whose own troubles, a full disk for example, are not those of what is logged."""
-
-    def handleError(self, record: logging.LogRecord) -> None:
-        """Say nothing."""
-
-
 @contextlib.contextmanager
 def logged_to(path: Path) -> Iterator[None]:
     """Append what is logged to a file, where that is possible."""
@@ -201,9 +197,9 @@ def logged_to(path: Path) -> Iterator[None]:
     handler: logging.Handler = logging.NullHandler()
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handler = _QuietFile(path, encoding="utf-8")
+        handler = QuietFile(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter(FORMAT))
-    handler.addFilter(lambda record: not record.name.startswith(("distributed", "matplotlib")))
+    handler.addFilter(lambda record: not record.name.startswith(("distributed", *NOISY)))
     root.addHandler(handler)
     root.setLevel(min(level, logging.INFO) or logging.INFO)
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -35,7 +36,7 @@ def script(tmp_path, monkeypatch):
 def test_a_slurm_job_is_one_worker_of_one_thread(script, tmp_path):
     text = script("slurm", "queue: long\nwalltime: '02:00:00'\nmemory: 3GB\njob_extra_directives: ['--nice=100']\n")
     for line in ("#SBATCH -p long", "#SBATCH -t 02:00:00", "#SBATCH --mem=3G", "#SBATCH --cpus-per-task=1", "#SBATCH --nice=100",
-                 "export OMP_NUM_THREADS=1", f"export PYTHONPATH={ROOT}:$PYTHONPATH"):  # fmt: skip
+                 "export OMP_NUM_THREADS=1", f"export PYTHONPATH={ROOT}${{PYTHONPATH:+:$PYTHONPATH}}"):  # fmt: skip
         assert line in text.splitlines()
     assert f"#SBATCH -e {tmp_path / 'jobs'}/" in text
     assert "--nthreads 1 " in text
@@ -47,6 +48,15 @@ def test_a_job_may_have_several_workers_and_a_worker_several_threads(script):
     assert "#SBATCH --cpus-per-task=16" in text
     assert all(each in text for each in ("--nthreads 1 ", "--nworkers 8 "))
     assert "export OPENBLAS_NUM_THREADS=2" in text
+
+
+@pytest.mark.parametrize("before", ["", "/other"])
+def test_the_code_is_found_in_a_folder_with_a_blank(before, script, monkeypatch):
+    monkeypatch.setattr("workflow.scan.clusters.ROOT", Path("/home/jane doe/it's"))
+    (line,) = [line for line in script("slurm", "memory: 3GB\n").splitlines() if "PYTHONPATH" in line]
+    environment = {"PYTHONPATH": before} if before else {}
+    done = subprocess.run(["sh", "-c", f'{line}; printf %s "$PYTHONPATH"'], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == "/home/jane doe/it's" + f":{before}" * bool(before)
 
 
 def test_htcondor_understands_its_submit_file(script):

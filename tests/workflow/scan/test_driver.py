@@ -10,6 +10,7 @@ import time
 from dataclasses import replace
 
 import pytest
+from distributed import LocalCluster
 from scan_toys import UNITS, counted, toy_run, toy_units
 
 from common.errors import InputError, MachineError
@@ -34,6 +35,7 @@ def finished(tmp_path_factory):
     runs = [
         *(toy_run(folder, f"run{x}", f"x={x}", needs=("shared",), x=x) for x in range(3)),
         toy_run(folder, "killed", "kill=1", x=4),
+        toy_run(folder, "interrupted", "interrupt=3", f"kill={3 + RETRIES}", x=9),
         toy_run(folder, "impossible", "fail=input", x=5),
         toy_run(folder, "full", "fail=machine", x=6),
         toy_run(folder, "of_refused", needs=("refused",), x=7),
@@ -47,7 +49,7 @@ def finished(tmp_path_factory):
 def test_every_run_ends_as_it_must(finished):
     _, table = finished
     states = {name: row.state for name, row in table.rows.items()}
-    good = ("shared", "run0", "run1", "run2", "killed")
+    good = ("shared", "run0", "run1", "run2", "killed", "interrupted")
     assert states == dict.fromkeys(good, DONE) | {
         "lost": FAILED, "refused": FAILED, "impossible": FAILED, "full": FAILED, "of_refused": NOT_DONE, "of_lost": NOT_DONE,
     }  # fmt: skip
@@ -66,6 +68,12 @@ def test_a_lost_worker_s_task_is_tried_again_so_often_and_no_more(finished):
     assert "lost: first" in table.rows["of_lost"].reason
 
 
+def test_a_worker_that_ends_properly_is_no_loss(finished):
+    folder, table = finished
+    assert counted(folder / "interrupted_first.begun") == 3 + RETRIES + 1
+    assert table.rows["interrupted"].state == DONE
+
+
 def test_the_tables_say_what_came_out_and_why_not(finished):
     folder, table = finished
     with (folder / "scan.csv").open() as file:
@@ -81,7 +89,7 @@ def test_the_tables_say_what_came_out_and_why_not(finished):
     content = json.loads((folder / "scan.json").read_text())
     assert [row["run"] for row in content["shared"]] == ["shared", "lost", "refused"]
     assert content["runs"][0]["stages"]["first"]["peak_mib"] > 10
-    with pytest.raises(InputError, match="6 of 11 runs and shared stages are not done"):
+    with pytest.raises(InputError, match="6 of 12 runs and shared stages are not done"):
         end(table)
 
 
@@ -119,6 +127,23 @@ def test_no_scheduler_is_one_line(monkeypatch):
         Place(scheduler="tcp://127.0.0.1:1").client(),
     ):
         pass
+
+
+def test_one_scan_at_a_time_uses_a_scheduler():
+    with LocalCluster(n_workers=0, dashboard_address=":0", processes=False) as cluster:
+        place = Place(scheduler=cluster.scheduler_address)
+        with place.client() as first:
+            with pytest.raises(InputError, match="another scan uses this scheduler"), place.client():
+                pass
+            assert first.scheduler_info()["workers"] == {}, "the first one is still connected"
+        with place.client() as third:
+            assert third.status == "running"
+
+
+def test_the_number_of_tasks_at_a_time(monkeypatch):
+    monkeypatch.setattr("workflow.scan.clusters.usable_cores", lambda: 7)
+    places = Place(), Place(workers=3), Place(batch_system="slurm"), Place(scheduler="tcp://a:1")
+    assert [place.n_workers for place in places] == [7, 3, 1, None]
 
 
 def test_workers_with_several_threads_are_refused():

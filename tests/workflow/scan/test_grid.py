@@ -55,12 +55,19 @@ def test_axes_are_multiplied_and_every_run_comes_after_the_shared_stages_that_it
     assert first.needs == ("events/0.001", "flow/0.001")
     assert second.needs == ("events/0.001",), "only what its own flags name"
     assert first.folder == Path("/out/CATHODE/0.001_1")
-    assert first.argv == ("--data_dir=/out/events/0.001", "--seed=1", "--quiet", "--numbers", "1", "1", "--mode=CATHODE",
-                          "--DE_dir=/out/flow/0.001", "--save_dir=/out/CATHODE/0.001_1")  # fmt: skip
-    assert "--quiet" not in second.argv
+    assert first.argv == ("--data_dir=/out/events/0.001", "--seed=1", "--quiet", "--loud=false", "--numbers", "1", "1",
+                          "--mode=CATHODE", "--DE_dir=/out/flow/0.001", "--save_dir=/out/CATHODE/0.001_1")  # fmt: skip
+    assert "--quiet=false" in second.argv, "a case goes before what all runs have"
     shared = next(run for run in found if run.name == "flow/0.002")
     assert shared.settings == {"S_over_B": 0.002}
     assert shared.needs == ("events/0.002",)
+
+
+def test_an_axis_may_be_on_and_off(tmp_path):
+    run = {"command": "run_all.py", "folder": "quiet_{quiet}", "flags": {"quiet": "{quiet}"}}
+    on, off = expanded(tmp_path, {"run": run, "axes": {"quiet": [True, False]}})
+    assert on.argv == ("--quiet=true", "--save_dir=/out/quiet_true")
+    assert off.argv == ("--quiet=false", "--save_dir=/out/quiet_false")
 
 
 def test_zipped_axes_go_together(tmp_path):
@@ -76,7 +83,10 @@ def test_small_replaces_key_by_key_and_null_removes(tmp_path):
     found = expanded(tmp_path, changed(small=small), small=True)
     runs = [run for run in found if not run.is_shared]
     assert [run.settings["seed"] for run in runs] == [7, 7]
-    assert all("--cf_n_runs=1" in run.argv and "--mode=CATHODE" in run.argv and "--quiet" not in run.argv for run in runs)
+    assert all(
+        "--cf_n_runs=1" in run.argv and "--mode=CATHODE" in run.argv and not any("quiet" in text for text in run.argv)
+        for run in runs
+    )
     assert len([run for run in expanded(tmp_path, changed(small=small)) if not run.is_shared]) == 12
 
 

@@ -10,7 +10,8 @@ import pytest
 from scan_toys import toy_run, toy_units
 
 from common.errors import InputError
-from workflow.scan.plan import Plan, in_words
+from plots.scan import Band, against_axis
+from workflow.scan.plan import Plan
 from workflow.scan.results import Table, flattened
 from workflow.scan.session import bands, draw, figure_axis, tasks_of_all
 from workflow.scan.tasks import do_task
@@ -54,6 +55,30 @@ def test_the_figure_is_drawn(axis, table):
     assert (table.folder / "scan.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_searches_are_drawn_by_their_significance(table, caplog, monkeypatch):
+    drawn = []
+    monkeypatch.setattr("workflow.scan.session.against_axis", lambda found, *rest: drawn.append(found))
+    monkeypatch.setattr("workflow.scan.session.save", lambda *given: None)
+    caplog.set_level("INFO")
+    for number, row in enumerate(table.of_runs):
+        row.results = flattened({"global": {"z": 3.0, "global_z": number - 2.0}})
+    draw(table, grid(**AXES), "S_over_B")
+    assert list(drawn[0]) == ["largest local significance (σ)", "global significance (σ)"]
+    assert list(drawn[0]["global significance (σ)"]) == ["a", "b"]
+    for row in table.of_runs:
+        row.results = {"windows": 6}
+    draw(table, grid(**AXES), "S_over_B")
+    assert len(drawn) == 1
+    assert "no figure: no run has a result that is drawn (max_sic, " in caplog.text
+
+
+def test_a_significance_below_zero_is_in_the_figure():
+    band = Band.of({0.0: [-1.0, -0.5], 1.0: [2.0, 3.0]})
+    figure = against_axis({"global significance (σ)": {"a": band}, "max SIC": {"a": Band.of({0.0: [1.0], 1.0: [2.0]})}}, "S_over_B")
+    assert figure.axes[0].get_ylim()[0] < -1
+    assert figure.axes[1].get_ylim()[0] == 0
+
+
 def test_the_axis_of_the_figure():
     assert figure_axis(grid(**AXES), None) == "S_over_B"
     assert figure_axis(grid(seed=[1, 2], method=["a", "b"], noise=[1]), None) == "method"
@@ -81,7 +106,7 @@ def test_a_dry_run_estimates_from_what_was_done_here(tmp_path):
     assert "run    a  up to date" in text
     assert "run    b  2 to do: not done yet" in text
     assert "3 runs, 0 shared stages; 1 runs up to date, 4 stages to do" in text
-    assert "about 4.0 minutes of one worker, 2.0 minutes of 2, from the stages done here" in text
+    assert "about 4 min 0 s of one worker, 2 min 0 s of 2, from the stages done here" in text
 
 
 def test_what_changed_is_to_do_again(tmp_path):
@@ -92,10 +117,6 @@ def test_what_changed_is_to_do_again(tmp_path):
     (found,) = Plan.of([changed], {"a": toy_units(changed.command, changed.argv)}).planned
     assert found.to_do == ["first", "evaluation"]
     assert "seed was 1, is now 2" in found.why
-
-
-def test_times_in_words():
-    assert [in_words(x) for x in (5, 130, 7300, 200_000)] == ["5 seconds", "2.2 minutes", "2.0 hours", "2.3 days"]
 
 
 def test_results_are_numbers_of_one_line():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -43,6 +44,23 @@ def test_a_task_is_done_once(tmp_path):
     assert "first on" in (run.folder / LOG).read_text()
     changed = toy_run(tmp_path, "run", "x=3", "seed=2")
     assert do_task(toy_units, tasks(changed)[0]).state == DONE, "other settings"
+
+
+def test_the_record_has_the_command_of_the_task_not_that_of_the_worker(tmp_path):
+    run = toy_run(tmp_path, "run", "x=3")
+    do_task(toy_units, tasks(run)[0])
+    assert json.loads((run.folder / "STAGE.json").read_text())["first"]["command"] == f"toy --folder={run.folder} --x=3"
+
+
+def test_what_follows_a_stage_is_told_whether_it_was_done(tmp_path):
+    run, told = toy_run(tmp_path, "run"), []
+
+    def units(command, argv):
+        return [replace(unit, finish=told.append) for unit in toy_units(command, argv)]
+
+    for _ in range(2):
+        do_task(units, tasks(run)[0])
+    assert told == [True, False]
 
 
 def test_a_run_needs_the_last_stage_of_what_it_shares(tmp_path):
