@@ -61,7 +61,7 @@ def _what_is_found(measured: Measured) -> str:
     """The title of a spectrum."""
     digits = 0 if measured.expected >= 100 else 1
     title = f"{_name_of(measured.efficiency)}; in the SR {measured.expected:.{digits}f} ± {measured.error:.{digits}f} expected"
-    return title if measured.observed is None else f"{title}, {measured.observed} found, {measured.z:+.1f} σ"
+    return title if measured.observed is None else f"{title},\n{measured.observed} found, {measured.z:+.1f} σ"
 
 
 def _name_of(efficiency: float) -> str:
