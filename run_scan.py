@@ -48,11 +48,11 @@ class Options(AnyOptions):
         check=positive,
         default_text="as many as cores; of a batch system 1",
     )
-    threads: int = option(1, "threads of every worker, which the libraries use", check=positive)
+    threads: int = option(1, "threads that libraries may use in a worker; this project's estimators use one", check=positive)
     scheduler: str | None = option(None, "address of a Dask scheduler whose workers are used: tcp://HOST:PORT", metavar="ADDRESS")
     cluster: str | None = option(None, "batch system to which workers are submitted as jobs", choices=("slurm", "htcondor"))
     cluster_config: Path | None = option(None, "YAML file with the settings of the jobs, see docs/scale.md", metavar="FILE.yml")
-    retries: int = option(2, "how often a task is tried again whose worker was lost", check=not_negative)
+    retries: int = option(2, "how often a task is tried again whose worker was lost, killed for example", check=not_negative)
     dashboard: str | None = option(None, "port of Dask's dashboard, as :8787; needs bokeh", metavar=":PORT")
     against: str | None = option(
         None, "axis of the figure", metavar="AXIS", default_text="the first with several numbers, but for the seed"

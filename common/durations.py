@@ -9,7 +9,7 @@ def duration(seconds: float) -> str:
     Examples
     --------
     >>> duration(42), duration(125), duration(7380), duration(200_000)
-    ('42 s', '2 min 5 s', '2 h 3 min', '2 d 8 h')
+    ('42 s', '2 min 5 s', '2 h 3 min', '2 d 7 h')
     """
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)

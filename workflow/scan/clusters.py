@@ -139,7 +139,8 @@ class Place:
         cluster = self._local() if self.batch_system is None else self._batch()
         try:
             if self.batch_system is not None:
-                cluster.adapt(minimum=self.n_workers, maximum=self.n_workers)  # a job that has come to its time limit is followed by another one
+                # a job that has come to its time limit is followed by another one
+                cluster.adapt(minimum=self.n_workers, maximum=self.n_workers)
             yield cluster
         finally:
             with contextlib.suppress(TimeoutError):
@@ -190,7 +191,8 @@ class Place:
     def _of_jobs(self, config: Mapping[str, Any]) -> dict[str, Any]:
         """What dask-jobqueue is given: one thread for a worker, an environment that fits, an end without a scheduler."""
         n = config.get("processes", 1)
-        exports = [f"export {name}={self.threads}" for name in THREAD_SETTINGS] + [f"export PYTHONPATH={shlex.quote(str(ROOT))}${{PYTHONPATH:+:$PYTHONPATH}}"]
+        exports = [f"export {name}={self.threads}" for name in THREAD_SETTINGS]
+        exports.append(f"export PYTHONPATH={shlex.quote(str(ROOT))}${{PYTHONPATH:+:$PYTHONPATH}}")
         settings = {"memory": "2GB", **config, "processes": n, "cores": n, "death_timeout": SECONDS_WITHOUT_SCHEDULER}
         settings["job_script_prologue"] = [*exports, *config.get("job_script_prologue", [])]
         settings["scheduler_options"] = {**self._scheduler, **config.get("scheduler_options", {})}

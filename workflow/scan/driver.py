@@ -92,7 +92,7 @@ class Scan:
         from distributed import as_completed
 
         completed = as_completed(futures, loop=client.loop)
-        waiting: dict[str, list[Future]] = {}  # by a task whose worker was lost: what failed for that, until the task has its outcome
+        waiting: dict[str, list[Future]] = {}  # what failed for another task's lost worker, until that task has its outcome
         for future in completed:
             task = futures[future]
             if future.status in ("pending", "lost"):  # it is tried again, or its answer was lost together with a worker

@@ -24,7 +24,10 @@ SCAN_FILES = (
         JSON, "every run and shared stage: settings, state, why it failed, results, and for every stage seconds, host, memory"
     ),
     OutputFile(CSV, "the same of the runs alone, a line for each"),
-    OutputFile(FIGURE, "max SIC and SIC at fixed ε_B, or the significance of searches, against an axis: median and 68 % band over the seeds"),
+    OutputFile(
+        FIGURE,
+        "max SIC and SIC at fixed ε_B, or the significance of searches, against an axis: median and 68 % band over the seeds",
+    ),
     OutputFile("FOLDER/scan.log", "what the stages in a folder said, on whatever host they ran"),
 )
 WAITING = "waiting"

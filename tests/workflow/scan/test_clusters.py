@@ -55,7 +55,9 @@ def test_the_code_is_found_in_a_folder_with_a_blank(before, script, monkeypatch)
     monkeypatch.setattr("workflow.scan.clusters.ROOT", Path("/home/jane doe/it's"))
     (line,) = [line for line in script("slurm", "memory: 3GB\n").splitlines() if "PYTHONPATH" in line]
     environment = {"PYTHONPATH": before} if before else {}
-    done = subprocess.run(["sh", "-c", f'{line}; printf %s "$PYTHONPATH"'], env=environment, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        ["sh", "-c", f'{line}; printf %s "$PYTHONPATH"'], env=environment, capture_output=True, text=True, check=True
+    )
     assert done.stdout == "/home/jane doe/it's" + f":{before}" * bool(before)
 
 

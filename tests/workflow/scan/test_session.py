@@ -74,7 +74,9 @@ def test_searches_are_drawn_by_their_significance(table, caplog, monkeypatch):
 
 def test_a_significance_below_zero_is_in_the_figure():
     band = Band.of({0.0: [-1.0, -0.5], 1.0: [2.0, 3.0]})
-    figure = against_axis({"global significance (σ)": {"a": band}, "max SIC": {"a": Band.of({0.0: [1.0], 1.0: [2.0]})}}, "S_over_B")
+    figure = against_axis(
+        {"global significance (σ)": {"a": band}, "max SIC": {"a": Band.of({0.0: [1.0], 1.0: [2.0]})}}, "S_over_B"
+    )
     assert figure.axes[0].get_ylim()[0] < -1
     assert figure.axes[1].get_ylim()[0] == 0
 
