@@ -16,6 +16,11 @@ PAGES = ("report", "compare_runs")
 torch.set_num_threads(1)  # the tests' networks are tiny, and threads of several processes only wait for each other
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whole runs come first: a long file that is begun last would keep one of two workers waiting."""
+    items.sort(key=lambda item: "scripts" not in item.path.parts)
+
+
 @pytest.fixture(scope="session")
 def toy_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of separated toy events; not to be changed."""
