@@ -18,10 +18,11 @@ from evaluation.event_sets import EventSet, event_ids
 from reports.folder import RunFolder
 from workflow.evaluation import load_test_scores
 from workflow.runs import signal_to_background
+from workflow.scan.grid import is_seed
 from workflow.scan.results import JSON as SCAN
 from workflow.scan.tasks import DONE
 
-SEED, SIGNAL = "seed", "S_over_B"  # axes of a scan: runs are pooled over the one, and joined by a line along the other
+SIGNAL = "S_over_B"  # the axis of a scan along which runs are joined by a line
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,7 @@ def _runs_of_scan(path: Path) -> Iterator[Named]:
         raise InputError(f"{path}: not the table of a scan ({error!r})") from error
     settings = [row[1] for row in rows]
     names = dict.fromkeys(name for each in settings for name in each)
-    axes = [name for name in names if not name.lower().endswith(SEED) and len({str(each.get(name)) for each in settings}) > 1]
+    axes = [name for name in names if not is_seed(name) and len({str(each.get(name)) for each in settings}) > 1]
     others = [name for name in axes if SIGNAL not in name]
     for run, values, state, reason in rows:
         name, series = (_name(values, some) for some in (axes, others))

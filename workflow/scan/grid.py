@@ -184,6 +184,11 @@ def expand(grid: Grid, outdir: Path, folder_flags: Mapping[str, str]) -> list[Ru
     return list(found.values())
 
 
+def is_seed(axis: str) -> bool:
+    """Whether an axis is that of seeds, over which results are pooled."""
+    return axis.lower().endswith("seed")
+
+
 def _no_folder_in_another(grid: Grid, runs: Mapping[str, Run]) -> None:
     """Refuse folders inside of each other: a stage would take the files of one for those of the other."""
     for name in runs:

@@ -11,7 +11,7 @@ from plots.scan import Band, against_axis
 from plots.style import save
 from workflow.scan.clusters import Place
 from workflow.scan.driver import Scan, check_workers
-from workflow.scan.grid import Grid, Run
+from workflow.scan.grid import Grid, Run, is_seed
 from workflow.scan.results import CSV, FIGURE, Row, Table
 from workflow.scan.tasks import Resolver, Task, Unit, tasks_of
 
@@ -61,17 +61,13 @@ def figure_axis(grid: Grid, wanted: str | None) -> str | None:
     """
     if wanted is not None and wanted not in grid.axes:
         raise InputError(f"--against {wanted}: must be an axis of {grid.path}: {', '.join(grid.axes)}")
-    several = [name for name, values in grid.axes.items() if len(values) > 1 and not _is_seed(name)]
+    several = [name for name, values in grid.axes.items() if len(values) > 1 and not is_seed(name)]
     numeric = [name for name in several if _is_numeric(grid, name)]
     return wanted or next(iter((*numeric, *several)), None)
 
 
 def _is_numeric(grid: Grid, axis: str) -> bool:
     return all(isinstance(value, (int, float)) for value in grid.axes[axis])
-
-
-def _is_seed(axis: str) -> bool:
-    return axis.lower().endswith("seed")
 
 
 def bands(rows: Sequence[Row], grid: Grid, axis: str, quantity: str) -> dict[str, Band]:
@@ -83,7 +79,7 @@ def bands(rows: Sequence[Row], grid: Grid, axis: str, quantity: str) -> dict[str
     for row in rows:
         if isinstance(value := row.results.get(quantity), (int, float)):
             others = [f"{name} = {each}" if isinstance(each, (int, float)) else str(each)
-                      for name, each in row.run.settings.items() if name != axis and not _is_seed(name)]  # fmt: skip
+                      for name, each in row.run.settings.items() if name != axis and not is_seed(name)]  # fmt: skip
             at = row.run.settings[axis]
             x = float(at) if _is_numeric(grid, axis) else float(grid.axes[axis].index(at))
             values.setdefault(", ".join(others), {}).setdefault(x, []).append(value)
