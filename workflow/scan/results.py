@@ -46,7 +46,8 @@ class Row:
     results : dict
         Numbers of the last stage's record; names of nested ones are joined by dots.
     tasks : dict
-        By stage: state, seconds (wall), host, peak_mib (MiB) of the last time that it was done.
+        By stage: state, seconds (wall), host, peak_mib (MiB) of the last time that it was done. Nothing for a stage whose worker was
+        lost before it could tell: tried again, the stage is up to date.
     """
 
     run: Run

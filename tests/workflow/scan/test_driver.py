@@ -81,15 +81,11 @@ def test_the_tables_say_what_came_out_and_why_not(finished):
     assert "shared" not in lines
     assert [float(lines[f"run{x}"]["max_sic"]) for x in range(3)] == [0, 1, 2]
     assert lines["run2"]["x"] == "2"
-    assert float(lines["run2"]["seconds"]) == table.rows["run2"].cost["seconds"]
-    assert all(task["seconds"] > 0 for task in table.rows["run2"].tasks.values())
-    assert lines["run2"]["host"]
     assert lines["impossible"]["reason"] == "these events cannot be used"
     assert lines["of_refused"]["reason"] == "refused: first failed: these events cannot be used"
     assert lines["impossible"]["max_sic"] == ""
     content = json.loads((folder / "scan.json").read_text())
     assert [row["run"] for row in content["shared"]] == ["shared", "lost", "refused"]
-    assert content["runs"][0]["stages"]["first"]["peak_mib"] > 10
     with pytest.raises(InputError, match="6 of 12 runs and shared stages are not done"):
         end(table)
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import platform
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -130,9 +133,12 @@ def test_the_cost_of_an_earlier_session_is_kept(tmp_path):
     units = {"a": toy_units(run.command, run.argv)}
     tasks = tasks_of_all([run], units)["a"]
     first = Table(tmp_path, [run])
-    first.ended(run, [do_task(toy_units, task) for task in tasks])
+    first.ended(run, [replace(do_task(toy_units, task), seconds=2.5) for task in tasks])
     cost = first.rows["a"].cost
-    assert cost["seconds"] > 0
+    with (tmp_path / "scan.csv").open() as file:
+        [line] = csv.DictReader(file)
+    assert (float(line["seconds"]), line["host"]) == (cost["seconds"], cost["host"]) == (5.0, platform.node())
+    assert float(line["peak_mib"]) == cost["peak_mib"] > 10
     second = Table(tmp_path, [run])
     second.ended(run, [do_task(toy_units, task) for task in tasks])
     assert second.rows["a"].cost == cost
