@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from background.arrays import ClassifierArrays
+from background.arrays import ClassifierArrays, fold_folders
 from background.mode import Mode
 from background.registry import MODES
 from common.errors import InputError
@@ -75,8 +75,9 @@ class PaperRun:
 
     @property
     def has_samples(self) -> bool:
-        """Whether classifiers compare the data with what was drawn from a density."""
-        return self.mode is not None and self.mode.has_classifier and bool(self.mode.densities)
+        """Whether classifiers compare the data with what was drawn from a density; in folds there is no test set beside it to show."""
+        compares = self.mode is not None and self.mode.has_classifier and bool(self.mode.densities)
+        return compares and not fold_folders(self.folder)
 
     @property
     def seed(self) -> int | None:

@@ -120,3 +120,6 @@ def test_which_runs_have_samples(tmp_path):
     write_run(tmp_path / "b", "CWoLa", 1.5)
     curves = read(tmp_path, "modes: '[ab]/'\n").lists["modes"]
     assert [curves[mode][0].has_samples for mode in ("CATHODE", "CWoLa")] == [True, False]
+    (tmp_path / "a" / "fold_0").mkdir()
+    (tmp_path / "a" / "X_train.npy").rename(tmp_path / "a" / "fold_0" / "X_train.npy")
+    assert not curves["CATHODE"][0].has_samples, "in folds every fold has some of its own"
