@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 
 import numpy as np
@@ -79,6 +80,8 @@ def test_the_report_of_a_search(scan, undrawn):
     assert not [section.missing for section in page.sections if section.missing]
     titles = [section.title for section in page.sections]
     assert len(set(titles)) == len(titles)
+    regions = re.findall('role="region" aria-label="([^"]*)"', page.html())
+    assert len(set(regions)) == len(regions) > 3, "a screen reader tells them apart by nothing else"
     assert sum(title.startswith("Window ") for title in titles) == 2
     facts = {fact.name: fact.value for fact in page.facts}
     assert facts["Global p-value"] == f"{content['global']['p']:.2g}"
