@@ -38,8 +38,9 @@ class Column:
 
     @property
     def axis(self) -> str:
-        """Label and unit."""
-        return f"{self.label} ({self.unit})" if self.unit else self.label
+        """Label and unit, which some have in a column's name already."""
+        unit = f" ({self.unit})" if self.unit else ""
+        return f"{self.label.removesuffix(unit)}{unit}"
 
     def quantity(self, text: str) -> str:
         """A number or a range with the unit behind it, if there is one."""

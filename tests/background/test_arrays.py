@@ -141,3 +141,4 @@ def test_damaged_names_are_refused(tmp_path, damage):
 def test_axis_labels_have_units():
     assert columns_of(BASELINE).axes[:2] == ["$m_{JJ}$ (TeV)", "$m_{J1}$ (TeV)"]
     assert Column("x", "$x$").axis == "$x$"
+    assert Column("x", "x", "GeV").axis == Column("x (GeV)", "x (GeV)", "GeV").axis == "x (GeV)"
