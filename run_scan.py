@@ -74,6 +74,7 @@ def main(options: Options) -> None:
     from workflow.scan.clusters import Place
     from workflow.scan.grid import read_grid
     from workflow.scan.plan import Plan
+    from workflow.scan.results import earlier_costs
     from workflow.scan.session import do_scan, draw, end, figure_axis
 
     name = f"scan_{options.grid.stem}{'_small' * options.small}"
@@ -92,6 +93,7 @@ def main(options: Options) -> None:
         logs=outdir / "jobs",
     )
     if options.dry_run:
+        earlier_costs(outdir, [run.name for run in runs])  # refuses the folder of another grid
         sys.stdout.write(Plan.of(runs, units).describe(place.n_workers))
         return
     with locked(outdir):

@@ -186,7 +186,7 @@ def overhead(options: Any) -> tuple[dict[str, Any], list[tuple[str, ...]]]:
         measured("functions, one submit each", lambda: client.gather(
             [client.submit(identity, i, pure=False) for i in range(options.n_tasks)]))  # fmt: skip
         table = Table(work, runs)
-        scan = Scan(runs, tasks_of_all(runs, {run.name: nothing(run.command, run.argv) for run in runs}), 2, table.ended)
+        scan = Scan(runs, tasks_of_all(runs, {run.name: nothing(run.command, run.argv) for run in runs}), 2, table)
         measured("tasks of a scan, with log and table", lambda: scan.do(client, nothing))
     return results, rows
 

@@ -34,7 +34,7 @@ from plots import sculpting as sculpting_figure
 from plots.performance import roc_and_sic
 from plots.spectra import selected_spectra
 from plots.style import save, show_and_save
-from workflow.records import check_scored, read_records
+from workflow.records import STANDS_FOR, check_scored, read_records
 from workflow.stage import Stage
 
 logger = logging.getLogger(__name__)
@@ -338,7 +338,7 @@ def evaluation_stage(run_dir: Path, mode: str, figures: str = "png", preset: str
         return [path for name in names for path in sorted(run_dir.glob(f"{name}.npy"))]
 
     def work(folder: Path) -> dict[str, Any]:
-        stands_for = {} if preset is None else {"preset_stands_for": dict(MODES.get(mode).presets[preset])}
+        stands_for = {} if preset is None else {STANDS_FOR: dict(MODES.get(mode).presets[preset])}
         return stands_for | summarise_run(run_dir, folder, mode, figures)
 
     options = EvaluationOptions(mode=mode, figures=figures, preset=preset)

@@ -20,6 +20,7 @@ logger = logging.getLogger(__name__)
 
 RECORD = "STAGE.json"
 LOCK = ".lock"
+STANDS_FOR = "preset_stands_for"  # among a run's results: the flags of its preset, which others may have overruled
 READ_AT_ONCE = 2**20  # bytes
 
 Record = dict[str, Any]

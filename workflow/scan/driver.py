@@ -6,7 +6,7 @@ import logging
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from common.files import first_line
 from common.progress import Progress, progress
 from workflow.scan.clusters import WITHOUT_CODE
 from workflow.scan.grid import Run
+from workflow.scan.results import Table
 from workflow.scan.tasks import BEGUN, FAILED, NOT_DONE, Outcome, Resolver, Task
 
 if TYPE_CHECKING:
@@ -36,14 +37,14 @@ class Scan:
         Those of every run and shared stage, by its name, in order.
     retries : int
         How often a task is tried again whose worker was lost. A worker that ends properly, at the time limit of its job, is no loss.
-    ended : callable
-        Told of every run or shared stage that has ended, with its outcomes.
+    table : Table
+        Told of every task, and of every run or shared stage, that has ended.
     """
 
     runs: Sequence[Run]
     tasks: dict[str, list[Task]]
     retries: int
-    ended: Callable[[Run, Sequence[Outcome]], object]
+    table: Table
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     at_work: set[str] = field(default_factory=set)
     losses: Counter[str] = field(default_factory=Counter)
@@ -60,11 +61,12 @@ class Scan:
             with bar:
                 for task, outcome in self._outcomes(client, futures):
                     self.outcomes[task.key] = outcome
+                    self.table.task_ended(runs[task.run], outcome)
                     waiting[task.run] -= 1
                     if outcome.state == FAILED:
                         logger.error("%s: %s", task.key, outcome.reason)
                     if waiting[task.run] == 0:
-                        self.ended(runs[task.run], [self.outcomes[each.key] for each in self.tasks[task.run]])
+                        self.table.ended(runs[task.run], [self.outcomes[each.key] for each in self.tasks[task.run]])
                     bar.update()
                     self._show(bar, waiting, len(client.scheduler_info(n_workers=-1)["workers"]))
         except BaseException:

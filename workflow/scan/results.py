@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 from common.contract import OutputFile
 from common.errors import InputError, MachineError
 from common.files import load_json, save_csv, save_json
-from workflow.records import read_records
+from workflow.records import STANDS_FOR, read_records
 from workflow.scan.grid import Run
 from workflow.scan.tasks import DONE, FAILED, NOT_DONE, UP_TO_DATE, Outcome
 
@@ -30,7 +30,7 @@ SCAN_FILES = (
     ),
     OutputFile("FOLDER/scan.log", "what the stages in a folder said, on whatever host they ran"),
 )
-WAITING = "waiting"
+WAITING, UNFINISHED = "waiting", "unfinished"
 COST = ("seconds", "peak_mib", "host")  # columns that say what a run cost; no part of the result
 SHARE_OF_TIME = 0.05  # at most, for writing tables while runs go on
 
@@ -88,24 +88,33 @@ class Table:
     ----------
     folder : path
         Where scan.json and scan.csv are written; what stages cost, when they were done in an earlier session, is taken from there.
+
+    Raises
+    ------
+    InputError
+        If the table there is that of other runs.
     """
 
     def __init__(self, folder: Path, runs: Sequence[Run]) -> None:
         self.folder = folder
         self.rows = {run.name: Row(run) for run in runs}
         self._written, self._pause = 0.0, 0.0
-        for name, tasks in _earlier(folder / JSON).items():
-            if name in self.rows:
-                self.rows[name].tasks = tasks
+        earlier = earlier_costs(folder, [run.name for run in runs])
+        for name, tasks in earlier.items():
+            self.rows[name].tasks = tasks
+
+    def task_ended(self, run: Run, outcome: Outcome) -> None:
+        """Take in what a stage cost; the tables have it when they are next written."""
+        row = self.rows[run.name]
+        row.state = UNFINISHED if outcome.is_good else row.state
+        if outcome.state != UP_TO_DATE:
+            kept = {name: asdict(outcome)[name] for name in ("state", "seconds", "host", "peak_mib")}
+            row.tasks[outcome.key.removeprefix(f"{run.name}: ")] = kept
 
     def ended(self, run: Run, outcomes: Sequence[Outcome]) -> None:
         """Take in what became of a run, and write the tables, unless that has been done just now."""
         row = self.rows[run.name]
         row.state, row.reason, row.is_machine = _overall(outcomes)
-        for outcome in outcomes:
-            unit = outcome.key.removeprefix(f"{run.name}: ")
-            if outcome.state != UP_TO_DATE:
-                row.tasks[unit] = {name: asdict(outcome)[name] for name in ("state", "seconds", "host", "peak_mib")}
         row.results = results_of(run, outcomes[-1].key.removeprefix(f"{run.name}: ")) if outcomes[-1].is_good else {}
         if time.monotonic() - self._written > self._pause:
             begun = time.monotonic()
@@ -145,9 +154,11 @@ def results_of(run: Run, stage: str) -> dict[str, Any]:
 
 
 def flattened(results: Mapping[str, Any], before: str = "") -> dict[str, Any]:
-    """The numbers and texts of nested results, without lists."""
+    """The numbers and texts of nested results, without lists, and without what a preset stands for where flags say otherwise."""
     found: dict[str, Any] = {}
     for name, value in results.items():
+        if name == STANDS_FOR:
+            continue
         if isinstance(value, Mapping):
             found |= flattened(value, f"{before}{name}.")
         elif isinstance(value, (int, float, str)):
@@ -170,8 +181,15 @@ def _line(row: Row) -> dict[str, Any]:
     return head | {name: value for name, value in row.results.items() if name not in head} | row.cost
 
 
-def _earlier(path: Path) -> dict[str, dict[str, dict[str, Any]]]:
-    """What stages cost in an earlier session, by run."""
+def earlier_costs(folder: Path, names: Collection[str]) -> dict[str, dict[str, dict[str, Any]]]:
+    """What stages cost in an earlier session, by run, of the runs of these names.
+
+    Raises
+    ------
+    InputError
+        If there is a table of other runs only, or none that can be read.
+    """
+    path = folder / JSON
     if not path.is_file():
         return {}
     content = load_json(path)
@@ -185,7 +203,12 @@ def _earlier(path: Path) -> dict[str, dict[str, dict[str, Any]]]:
             if not isinstance(task, dict) or any(not isinstance(task.get(name), kind) for name, kind in kinds.items()):
                 raise InputError(f"{path}: not the table of a scan; without this file, it is made anew")
         found[row["run"]] = tasks
-    return found
+    gone = [name for name in found if name not in names]
+    if gone and len(gone) == len(found):
+        raise InputError(f"{folder}: holds the scan of another grid, with the run {gone[0]}; another --outdir keeps both")
+    if gone:
+        logger.warning("%s: %d runs in its table are not in the grid any more, %s for one: they leave it", folder, len(gone), gone[0])
+    return {name: tasks for name, tasks in found.items() if name in names}
 
 
 def _list(value: Any) -> list[Any]:

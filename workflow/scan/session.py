@@ -30,7 +30,7 @@ SHOWN_REASONS = 5
 def do_scan(outdir: Path, runs: Sequence[Run], units: Mapping[str, Sequence[Unit]], place: Place, resolve: Resolver) -> Table:
     """Do all runs where there are workers; the table, which is on disk as well."""
     table = Table(outdir, runs)
-    scan = Scan(runs, tasks_of_all(runs, units), place.retries, table.ended)
+    scan = Scan(runs, tasks_of_all(runs, units), place.retries, table)
     n_tasks = sum(len(tasks) for tasks in scan.tasks.values())
     logger.info("%d runs, %d shared stages, %d tasks", len(table.of_runs), len(runs) - len(table.of_runs), n_tasks)
     try:

@@ -101,7 +101,7 @@ def test_a_scan_whose_runs_the_machine_failed_says_so(tmp_path):
 def test_an_interrupted_scan_has_its_table_on_disk(tmp_path):
     runs = [toy_run(tmp_path, "quick", x=1), toy_run(tmp_path, "slow", "fail=slow", needs=("quick",), x=2)]
     table = Table(tmp_path, runs)
-    scan = Scan(runs, tasks_of_all(runs, units(runs)), 0, table.ended)
+    scan = Scan(runs, tasks_of_all(runs, units(runs)), 0, table)
     place = Place(workers=1)
 
     def interrupt_when_slow():

@@ -126,6 +126,7 @@ def test_what_changed_is_to_do_again(tmp_path):
 
 def test_results_are_numbers_of_one_line():
     assert flattened({"a": {"b": 1, "c": {"d": 2.5}}, "e": [1, 2], "f": None, "g": "x"}) == {"a.b": 1, "a.c.d": 2.5, "g": "x"}
+    assert flattened({"preset_stands_for": {"cf_n_samples": 400_000}}) == {}, "a flag may say otherwise"
 
 
 def test_the_cost_of_an_earlier_session_is_kept(tmp_path):
@@ -133,16 +134,27 @@ def test_the_cost_of_an_earlier_session_is_kept(tmp_path):
     units = {"a": toy_units(run.command, run.argv)}
     tasks = tasks_of_all([run], units)["a"]
     first = Table(tmp_path, [run])
-    first.ended(run, [replace(do_task(toy_units, task), seconds=2.5) for task in tasks])
+    outcomes = [replace(do_task(toy_units, task), seconds=2.5) for task in tasks]
+    first.task_ended(run, outcomes[0])
+    first.write()
+    assert [row["state"] for row in json.loads((tmp_path / "scan.json").read_text())["runs"]] == ["unfinished"]
+    assert first.rows["a"].cost["seconds"] == 2.5, "it was interrupted here"
+    first.task_ended(run, outcomes[1])
+    first.ended(run, outcomes)
     cost = first.rows["a"].cost
     with (tmp_path / "scan.csv").open() as file:
         [line] = csv.DictReader(file)
     assert (float(line["seconds"]), line["host"]) == (cost["seconds"], cost["host"]) == (5.0, platform.node())
     assert float(line["peak_mib"]) == cost["peak_mib"] > 10
     second = Table(tmp_path, [run])
+    second.task_ended(run, do_task(toy_units, tasks[0]))
+    assert (second.rows["a"].state, second.rows["a"].cost) == ("unfinished", cost)
     second.ended(run, [do_task(toy_units, task) for task in tasks])
     assert second.rows["a"].cost == cost
     assert json.loads((tmp_path / "scan.json").read_text())["runs"][0]["state"] == "done"
+    with pytest.raises(InputError, match="holds the scan of another grid, with the run a; another --outdir"):
+        Table(tmp_path, [toy_run(tmp_path, "b")])
+    assert Table(tmp_path, [run, toy_run(tmp_path, "b")]).rows["a"].cost == cost, "a grid may grow"
     (tmp_path / "scan.json").write_text('{"runs": [{"run": "a", "stages": {"first": 3}}]}')
     with pytest.raises(InputError, match="not the table of a scan"):
         Table(tmp_path, [run])
