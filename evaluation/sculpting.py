@@ -123,7 +123,7 @@ class Verdict:
 
     def sentence(self) -> str:
         """One line with the rule behind it."""
-        product = f"{self.p_value:.2g} × {self.n_cuts} cuts = {self.p_value * self.n_cuts:.2g}"
+        product = f"{self.p_value:.2g} × {self.n_cuts} cuts = {min(self.p_value * self.n_cuts, 1.0):.2g}"
         rule = f"p-value {product}, {'' if self.is_sculpted else 'not '}below {SIGNIFICANCE:g}"
         if not self.is_sculpted:
             return f"no sculpting seen: no cut on the score changes the shape of the background's mass spectrum (smallest {rule})"

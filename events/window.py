@@ -63,17 +63,14 @@ class Window:
         Examples
         --------
         >>> Window(3.3, 3.7).where_masses_are(np.array([2100.0, 8900.0]))
-        'm_JJ goes from 2100 to 8900: GeV, where the window of 3.3 to 3.7 is in TeV?'
+        'm_JJ goes from 2100 to 8900, about a thousand times the window, 3.3 to 3.7 TeV: is one in another unit?'
         """
         if len(m) == 0:
             return "there are no events at all"
-        text, unit = f"{self.resonant.name} goes from {m.min():.4g} to {m.max():.4g}", self.resonant.unit
-        if unit in PREFIXES:
-            ratio = float(np.median(m)) / self.center
-            for steps in (-1, 1):
-                other = PREFIXES.index(unit) + steps
-                if 0.1 < ratio * 1000.0**steps < 10 and 0 <= other < len(PREFIXES):
-                    return f"{text}: {PREFIXES[other]}, where the window of {self.low:g} to {self.high:g} is in {unit}?"
+        text, ratio = f"{self.resonant.name} goes from {m.min():.4g} to {m.max():.4g}", float(np.median(m)) / self.center
+        for power, words in ((1, "about a thousand times"), (-1, "about a thousandth of")):
+            if self.resonant.unit in PREFIXES and 0.1 < ratio / 1000.0**power < 10:
+                return f"{text}, {words} the window, {self.resonant.quantity(f'{self.low:g} to {self.high:g}')}: is one in another unit?"
         return text
 
 

@@ -50,7 +50,7 @@ def against_axis(quantities: Mapping[str, Mapping[str, Band]], axis: str, ticks:
             _draw(panel, band, number, name, as_points=bool(ticks))
         panel.set(xlabel=axis, ylabel=label)
         if min(band.low.min() for band in bands.values()) >= 0:
-            panel.set_ylim(bottom=0)
+            panel.set_ylim(0, 1.05 * panel.get_ylim()[1])
         x = np.concatenate([band.x for band in bands.values()])
         if ticks:
             panel.set_xticks(range(len(ticks)), drawable(ticks), rotation=30, ha="right")

@@ -145,6 +145,8 @@ def named_folders(runs: Sequence[Path], labels: Sequence[str]) -> list[Named]:
 
 def _runs_of_scan(path: Path) -> Iterator[Named]:
     """The runs in a scan.json, named by those axes in which they differ."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; only the table of a scan can stand for its runs")
     content = load_json(path)
     try:
         rows = [(str(row["run"]), dict(row["settings"]), row["state"], row["reason"]) for row in content["runs"]]

@@ -72,9 +72,11 @@ class RunFolder:
         Raises
         ------
         InputError
-            If there is no STAGE.json, or a damaged one.
+            If there is no such folder, or no STAGE.json, or a damaged one.
         """
         folder = Path(folder)
+        if not folder.is_dir():
+            raise InputError(f"{folder}: no such folder")
         if not (folder / RECORD).is_file():
             raise InputError(f"{folder}: no {RECORD}, so that nobody knows what these results are")
         return cls(folder, read_records(folder))

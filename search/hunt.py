@@ -68,6 +68,8 @@ def fit_bins(m: np.ndarray, window: Window, settings: FitSettings) -> MassBins:
     LeftOutError
         If this leaves less than one width of the window on either side of it, or nothing describes the sideband.
     """
+    if settings.low is not None and len(m) and settings.low < m.min():
+        raise LeftOutError(f"the fit is to begin at {settings.low:g}, below all data, which begin at {m.min():.4g}")
     sideband = m[~window.contains(m) & (m > LOWEST * window.low)]
     if len(sideband) == 0 or window.high >= settings.sqrt_s:
         raise LeftOutError(

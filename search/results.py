@@ -56,7 +56,7 @@ class GlobalResult:
     z, p0 : float
         Local significance and p-value.
     p : float or None
-        Global p-value, None without toys; an upper bound if no toy has as much.
+        Global p-value, the data counted as one of the toys; None without toys.
     n_toys, n_above : int
         Toys, and those of them with at least this significance.
     n_selections : int
@@ -104,6 +104,7 @@ def as_json(searched: Sequence[SearchedWindow], left_out: Sequence[LeftOut], ove
             "window": _edges(overall.window),
             "global_z": overall.global_z,
             "p_is_bound": overall.n_above == 0,
+            "p_limit_95": BOUND_OF_NONE / overall.n_toys if overall.n_above == 0 and overall.n_toys else None,
         }
     resonant = asdict(searched[0].bins.window.resonant) if searched else None
     return {

@@ -65,6 +65,8 @@ def check_events(mode: Mode, options: ArraysOptions, *, density_is_trained: bool
     ------
     InputError
     """
+    if not options.data_dir.is_dir():
+        raise InputError(f"{options.data_dir}: no such folder")
     source, labelled = EventSource(options), has_labels(options.data_dir)
     if mode.needs_labels and not labelled:
         raise InputError(f"{options.data_dir}: the events have no labels, which the {mode.name} mode needs")

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from paper_runs import write_run
 from toys import ROOT, frame
 
 
@@ -360,13 +361,22 @@ def test_stage_1_signal_region_without_events(fails, tmp_path):
     assert "no background event in the signal region" in line
 
 
+@pytest.mark.parametrize("script", ["run_data_preparation_LHCORD", "run_data_preparation"])
+def test_stage_1_among_results(fails, tmp_path, script):
+    write_run(tmp_path / "results", "CWoLa", 1.0)
+    own = ("--resonant", "m", "--features", "x", "--SR_min", 3, "--SR_max", 4, "--input")
+    flags = own if script == "run_data_preparation" else ("--features_file",)
+    line = fails(script, *flags, ROOT / "sample_data" / "events.features.h5", "--outdir", tmp_path / "results")
+    assert "holds results (classifiers, classifier_arrays, evaluation); separated events need a folder of their own" in line
+
+
 def test_masses_in_gev_among_windows_in_tev_are_named(fails, toy_dir, tmp_path):
     shutil.copytree(toy_dir, tmp_path / "gev")
     for path in (tmp_path / "gev").glob("*.npy"):
         events = np.load(path)
         np.save(path, np.column_stack([1000 * events[:, 0], events[:, 1:]]))
     line = fails("run_all", mode="CWoLa", data_dir=tmp_path / "gev", save_dir=tmp_path / "out")
-    assert "GeV, where the window of 3.3 to 3.7 is in TeV?" in line
+    assert "about a thousand times the window, 3.3 to 3.7 TeV: is one in another unit?" in line
     assert "m_JJ goes from 3" in line
 
 

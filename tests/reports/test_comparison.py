@@ -78,7 +78,7 @@ def test_other_events_are_never_overlaid_silently(reported, others, tmp_path, ca
     write_comparison([reported, others["different"]], [], tmp_path / "out", "png")
     assert "tested on different events" in caplog.text
     assert "tested on different events" in (tmp_path / "out" / "comparison.html").read_text()
-    assert left_out == [f"gone is left out: {tmp_path / 'nowhere'}: no STAGE.json, so that nobody knows what these results are"]
+    assert left_out == [f"gone is left out: {tmp_path / 'nowhere'}: no such folder"]
 
 
 def test_runs_of_one_name_are_pooled(reported, others, tmp_path):

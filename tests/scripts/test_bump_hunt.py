@@ -62,6 +62,7 @@ def test_a_scan_of_background_finds_nothing(scan, own):
     assert [each["efficiency"] for each in content["windows"][0]["efficiencies"]] == [1, 0.1]
     assert content["global"]["n_toys"] == 30
     assert content["global"]["n_above"] > 0
+    assert content["global"]["p_limit_95"] is None, "there is a p-value"
     assert content["global"]["z"] < 3
     assert any("sidebands of its neighbours" in line for line in content["said"])
     assert "global p-value" in content["said"][-1]

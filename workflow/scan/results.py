@@ -207,7 +207,9 @@ def earlier_costs(folder: Path, names: Collection[str]) -> dict[str, dict[str, d
     if gone and len(gone) == len(found):
         raise InputError(f"{folder}: holds the scan of another grid, with the run {gone[0]}; another --outdir keeps both")
     if gone:
-        logger.warning("%s: %d runs in its table are not in the grid any more, %s for one: they leave it", folder, len(gone), gone[0])
+        logger.warning(
+            "%s: %d runs in its table are not in the grid any more, %s for one: they leave it", folder, len(gone), gone[0]
+        )
     return {name: tasks for name, tasks in found.items() if name in names}
 
 
