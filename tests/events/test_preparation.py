@@ -361,9 +361,9 @@ def test_too_few_events_are_refused_with_their_range(n_inside, n_outside, fracti
 
 
 def test_masses_in_another_unit_than_the_window_are_named():
-    with pytest.raises(InputError, match=r"GeV, where the window of 3\.3 to 3\.7 is in TeV"):
+    with pytest.raises(InputError, match=r"about a thousand times the window, 3\.3 to 3\.7 TeV"):
         separated(masses(100, 100), window=Window(3.3, 3.7, Column("m", "m", "TeV")))
-    with pytest.raises(InputError, match="TeV, where the window of 3300 to 3700 is in GeV"):
+    with pytest.raises(InputError, match="about a thousandth of the window, 3300 to 3700 GeV"):
         separated(masses(100, 100) / 1000)
 
 

@@ -126,7 +126,7 @@ def test_a_partial_folder_says_what_is_missing(reported, tmp_path, undrawn):
 
 def test_what_is_no_folder_of_results_is_refused(reported, tmp_path, fails, undrawn):
     assert "no STAGE.json" in fails("report", tmp_path)
-    with pytest.raises(InputError, match="no STAGE"):
+    with pytest.raises(InputError, match="nowhere: no such folder"):
         run_page(tmp_path / "nowhere")
     shutil.copytree(reported, tmp_path / "run")
     records = json.loads((tmp_path / "run" / "STAGE.json").read_text())

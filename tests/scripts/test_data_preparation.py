@@ -264,7 +264,10 @@ def test_one_of_several_trees_is_read_if_it_is_named(prepare, refuses, tmp_path)
         ({"unit": "m"}, "must be COLUMN=UNIT"),
         ({"dequantize": "m"}, "--dequantize m: is none of x, k"),
         ({"dequantize": "same", "features": "x,same"}, "same"),
-        ({"SR_min": 3.3e6, "SR_max": 3.7e6, "unit": "m=MeV"}, "GeV, where the window of 3.3e+06 to 3.7e+06 is in MeV?"),
+        (
+            {"SR_min": 3.3e6, "SR_max": 3.7e6, "unit": "m=MeV"},
+            "about a thousandth of the window, 3.3e+06 to 3.7e+06 MeV: is one in another unit?",
+        ),
         ({"SR_min": 3700, "SR_max": 3300}, "--SR_min 3700 must be below --SR_max 3300"),
         ({"SR_min": "nan"}, "--SR_min nan: must be a finite number"),
         ({"SB_train_fraction": 1}, "--SB_train_fraction 1.0: must lie between 0 and 1"),

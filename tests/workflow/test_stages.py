@@ -207,7 +207,7 @@ def test_a_skip_says_which_flags_differ(analysis, caplog):
 
 def test_dry_run_refuses_what_the_run_would_refuse(fails, toy_copy, small_configs, tmp_path):
     out = ["--save_dir", tmp_path / "out", *small_configs, "--dry_run"]
-    assert "no such file" in fails("run_all", "--data_dir", tmp_path / "nowhere", *out)
+    assert "nowhere: no such folder" in fails("run_all", "--data_dir", tmp_path / "nowhere", *out)
     assert "no such file" in fails("run_all", "--data_dir", toy_copy, *out, "--DE_skip")
     assert not (tmp_path / "out").exists()
 

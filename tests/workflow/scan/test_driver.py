@@ -99,6 +99,7 @@ def test_a_scan_whose_runs_the_machine_failed_says_so(tmp_path):
 
 
 def test_an_interrupted_scan_has_its_table_on_disk(tmp_path):
+    usual = signal.signal(signal.SIGINT, signal.default_int_handler)  # shells let what is in the background ignore it
     runs = [toy_run(tmp_path, "quick", x=1), toy_run(tmp_path, "slow", "fail=slow", needs=("quick",), x=2)]
     table = Table(tmp_path, runs)
     scan = Scan(runs, tasks_of_all(runs, units(runs)), 0, table)
@@ -113,6 +114,7 @@ def test_an_interrupted_scan_has_its_table_on_disk(tmp_path):
     threading.Thread(target=interrupt_when_slow, daemon=True).start()
     with place.client() as client, pytest.raises(KeyboardInterrupt):
         scan.do(client, toy_units)
+    signal.signal(signal.SIGINT, usual)
     assert table.rows["quick"].state == DONE
     assert json.loads((tmp_path / "scan.json").read_text())["runs"][0]["results"] == {"max_sic": 1.0}
 
