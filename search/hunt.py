@@ -209,6 +209,11 @@ class SearchedWindow:
     fits: dict[float, BackgroundFit]
     spectra: dict[float, np.ndarray]
 
+    def richest_fits(self) -> dict[float, BackgroundFit]:
+        """Efficiency -> the fit that toys are drawn from, where there is a fit."""
+        fitter = SpectrumFitter(self.bins)
+        return {efficiency: fitter.richest(self.spectra[efficiency]) for efficiency in self.fits}
+
     def spectrum(self, efficiency: float) -> FittedSpectrum | None:
         """The spectrum at an efficiency, None where there is no fit."""
         fit = self.fits.get(efficiency)

@@ -36,7 +36,7 @@ class Selections:
     bins : tuple of MassBins
         Of every window.
     fits : tuple of dict
-        Of every window: efficiency -> fit of the sideband, the efficiencies falling, the first one 1.
+        Of every window: efficiency -> fit of the sideband that toys follow, the efficiencies falling, the first one 1.
     """
 
     bins: tuple[MassBins, ...]
@@ -72,7 +72,7 @@ class PatternToys:
         self.edges = joined_edges(selections.bins)
         first = selections.bins[0]
         bins = MassBins.around(first.window, float(self.edges[0]), float(self.edges[-1]), first.sqrt_s)
-        whole = SpectrumFitter(bins, leave_out=False).choose(bins.counts(m), None)
+        whole = SpectrumFitter(bins, leave_out=False).richest(bins.counts(m))
         order = np.argsort(m, kind="stable")
         patterns = np.stack(n_passed, axis=1)[order].astype(np.int64)  # [n, windows]
         starts = np.searchsorted(m[order], self.edges)

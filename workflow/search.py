@@ -294,7 +294,7 @@ class Hunt:
 
 def background_toys(scored: Sequence[ScoredWindow], searched: Sequence[SearchedWindow], m: np.ndarray) -> PatternToys:
     """Toys of the background of searched windows, all of which have an inclusive fit."""
-    selections = Selections(tuple(each.bins for each in searched), tuple(each.fits for each in searched))
+    selections = Selections(tuple(each.bins for each in searched), tuple(each.richest_fits() for each in searched))
     return PatternToys(selections, m, [each.n_passed(tuple(found.fits)) for each, found in zip(scored, searched, strict=True)])
 
 

@@ -88,6 +88,15 @@ def test_the_order_is_one_more_than_the_tests_ask_for():
     assert fitter.choose(rng.poisson(CURVED.expected), rng).order == 5
 
 
+def test_the_richest_fit_has_as_many_parameters_as_the_events_allow():
+    fitter, rng = SpectrumFitter(BINS), np.random.default_rng(10)
+    spectra = [rng.poisson(FALLING.expected) for _ in range(10)]
+    assert {fitter.richest(counts).order for counts in spectra} == {5}
+    assert min(fitter.choose(counts, None).order for counts in spectra) == 3
+    few = rng.poisson(FALLING.expected * 100 / FALLING.expected[~BINS.in_window].sum())
+    assert fitter.richest(few).order == 3
+
+
 def test_what_is_in_the_window_changes_nothing():
     counts = np.random.default_rng(6).poisson(CURVED.expected)
     other = np.where(BINS.in_window, 10 * counts + 7, counts)
