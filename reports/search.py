@@ -85,7 +85,7 @@ def _window(found: StoredWindow) -> Section:
         name = "all events" if measured.efficiency == 1 else f"efficiency {measured.efficiency:g}"
         if spectrum is not None:
             alt = f"Mass spectrum of {name} with the fit of the sideband and pulls."
-            pictures.append(Picture.of(figures.spectrum_with_fit(spectrum, found.window, measured), alt))
+            pictures.append(Picture.of(figures.spectrum_with_fit(spectrum, found.window, measured), alt, dense=True))
         rows.append((name, *_numbers(measured)))
     head = ("selection", "expected", "found", "local σ", "p0", "signal events (68 %)", "limit (95 % CL)", "goodness of fit")
     table = Table(f"Window {found.window}", head, rows)

@@ -88,7 +88,11 @@ def test_the_report_of_a_search(scan, undrawn):
     assert facts["Global p-value"] == f"{content['global']['p']:.2g}"
     assert facts["Largest local significance"] == f"{content['global']['z']:.2f} σ"
     assert page.summary.rstrip(".").lower() == content["said"][-1].lower()
-    table = next(section for section in page.sections if section.title.startswith("Window ")).tables[0]
+    window = next(section for section in page.sections if section.title.startswith("Window "))
+    assert {picture.source[:15] for picture in window.pictures} == {"data:image/png;"}, (
+        "drawings of six windows take more than 3 MB"
+    )
+    table = window.tables[0]
     assert [row[2] for row in table.rows] == [str(each["observed"]) for each in content["windows"][0]["efficiencies"]]
 
 
