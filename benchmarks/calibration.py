@@ -58,6 +58,12 @@ def uniform(p: np.ndarray) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def nature(windows: list[ScoredWindow], searched: list[SearchedWindow], m: np.ndarray) -> PatternToys:
+    """Toys that follow the chosen fits."""
+    selections = Selections(tuple(each.bins for each in searched), tuple(each.fits for each in searched))
+    return PatternToys(selections, m, [each.n_passed(tuple(found.fits)) for each, found in zip(windows, searched, strict=True)])
+
+
 def of_its_own(toys: PatternToys, n_toys: int, rng: np.random.Generator) -> float:
     """The global p-value of a toy that is taken for data."""
     events = rng.poisson(toys.rates)
@@ -92,13 +98,21 @@ def main() -> None:
         "--global_toys", type=int, nargs=3, default=[1000, 300, 49], help="for one window, for all, and of each of these"
     )
     parser.add_argument("--processes", type=int, default=-1, metavar="N", help="for the global p-values; -1 is one per core")
+    parser.add_argument(
+        "--nature", choices=("chosen", "richest"), default="chosen", help="fits that the background follows: the chosen ones, or those "
+        "with the most parameters, from which a search draws its toys",
+    )  # fmt: skip
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     windows, searched, m = read(options.search_dir)
     rows: list[tuple[str, ...]] = [("windows", "p-value", "toys", "failed", "KS p", "below 0.01 (p)", "mean and width of z", "s")]
     results: dict[str, Any] = {}
     for number, (name, some) in enumerate({"one": slice(1), "all": slice(None)}.items()):
-        toys = background_toys(windows[some], searched[some], m)
+        toys = (
+            nature(windows[some], searched[some], m)
+            if options.nature == "chosen"
+            else background_toys(windows[some], searched[some], m)
+        )
         begin, rng = time.monotonic(), np.random.default_rng([options.seed, number])
         found = analyse(toys, options.toys[number], {}, rng)
         seconds = time.monotonic() - begin
