@@ -57,7 +57,7 @@ def misbehave(settings: dict[str, str], folder: Path) -> None:
         case "bug":
             raise ZeroDivisionError("nobody thought of this")
         case "slow":
-            time.sleep(20)
+            time.sleep(5)
     times = counted(folder.parent / f"{folder.name}_{UNITS[0]}.begun")
     if times <= int(settings.get("interrupt", "0")):
         raise Interrupted(signal.SIGTERM)
