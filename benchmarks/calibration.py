@@ -58,12 +58,6 @@ def uniform(p: np.ndarray) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def nature(windows: list[ScoredWindow], searched: list[SearchedWindow], m: np.ndarray) -> PatternToys:
-    """Toys that follow the chosen fits."""
-    selections = Selections(tuple(each.bins for each in searched), tuple(each.fits for each in searched))
-    return PatternToys(selections, m, [each.n_passed(tuple(found.fits)) for each, found in zip(windows, searched, strict=True)])
-
-
 def of_its_own(toys: PatternToys, n_toys: int, rng: np.random.Generator) -> float:
     """The global p-value of a toy that is taken for data."""
     events = rng.poisson(toys.rates)
@@ -108,11 +102,8 @@ def main() -> None:
     rows: list[tuple[str, ...]] = [("windows", "p-value", "toys", "failed", "KS p", "below 0.01 (p)", "mean and width of z", "s")]
     results: dict[str, Any] = {}
     for number, (name, some) in enumerate({"one": slice(1), "all": slice(None)}.items()):
-        toys = (
-            nature(windows[some], searched[some], m)
-            if options.nature == "chosen"
-            else background_toys(windows[some], searched[some], m)
-        )
+        fits = [each.fits if options.nature == "chosen" else each.richest_fits() for each in searched[some]]
+        toys = background_toys(windows[some], fits, m)
         begin, rng = time.monotonic(), np.random.default_rng([options.seed, number])
         found = analyse(toys, options.toys[number], {}, rng)
         seconds = time.monotonic() - begin

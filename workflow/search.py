@@ -30,7 +30,7 @@ from events.window import Window
 from plots import search as figures
 from plots.style import save
 from search.bins import scan_windows, unit_in_tev
-from search.fit import FitError
+from search.fit import BackgroundFit, FitError
 from search.hunt import FitSettings, LeftOutError, SearchedWindow, fit_bins, search_window
 from search.options import SearchOptions
 from search.results import COLUMNS, CURVE_FILES, SEARCH_FILES, GlobalResult, LeftOut, as_json, line, rows
@@ -269,7 +269,7 @@ class Hunt:
         n_toys = self.options.n_toys
         if n_toys and found:
             try:
-                toys = background_toys([scored[number] for number in usable], known, m)
+                toys = background_toys([scored[number] for number in usable], [window.richest_fits() for window in known], m)
             except FitError as error:
                 logger.warning("no global p-value, there is no fit of all data: %s", error)
                 n_toys = 0
@@ -292,10 +292,10 @@ class Hunt:
         return GlobalResult(known[w].bins.window, cut, measured.z, measured.p0, p, n_toys, n_above, len(found))
 
 
-def background_toys(scored: Sequence[ScoredWindow], searched: Sequence[SearchedWindow], m: np.ndarray) -> PatternToys:
-    """Toys of the background of searched windows, all of which have an inclusive fit."""
-    selections = Selections(tuple(each.bins for each in searched), tuple(each.richest_fits() for each in searched))
-    return PatternToys(selections, m, [each.n_passed(tuple(found.fits)) for each, found in zip(scored, searched, strict=True)])
+def background_toys(scored: Sequence[ScoredWindow], fits: Sequence[Mapping[float, BackgroundFit]], m: np.ndarray) -> PatternToys:
+    """Toys of the background of scored windows, which follow a fit of every selection; all windows have an inclusive one."""
+    selections = Selections(tuple(each.bins for each in scored), tuple(fits))
+    return PatternToys(selections, m, [each.n_passed(tuple(found)) for each, found in zip(scored, fits, strict=True)])
 
 
 def curve_stage(options: SearchOptions, save_dir: Path, folders: Mapping[float, Path], window: Window) -> Stage:
