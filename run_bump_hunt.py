@@ -116,11 +116,13 @@ def searches(options: Options, save_dir: Path) -> list[Hunt]:
     """
     from events.regions import EventSource
     from events.window import Window
+    from workflow.checks import check_no_other_results
     from workflow.search import Hunt
 
     data_dir, given = options.arrays.data_dir, (options.arrays.SR_min, options.arrays.SR_max)
     if save_dir.resolve() == data_dir.resolve():
         raise InputError(f"{save_dir}: the separated events are there; the results need a folder of their own")
+    check_no_other_results(save_dir, ("bump_hunt", "injection_curve"), "a search")
     source = EventSource(replace(options.arrays, SR_min=None, SR_max=None))
     source.all_data()
     run_all.check(run_in(options, data_dir, save_dir, None))

@@ -136,7 +136,8 @@ def stage(options: Options) -> Stage:
     from events.separation import SEPARATED_FILES, Fractions, SeparatedEvents, separate_table
     from events.tables import found_files, open_table
     from events.window import Window
-    from workflow.separation import check_no_results, write_separated
+    from workflow.checks import check_no_other_results
+    from workflow.separation import write_separated
     from workflow.stage import Stage
 
     columns = _columns(options)
@@ -145,7 +146,7 @@ def stage(options: Options) -> Stage:
     wanted = Wanted(options.resonant, options.feature_names, options.label, options.unweight, selection)
 
     def inputs() -> list[Path]:
-        check_no_results(options.outdir)
+        check_no_other_results(options.outdir, ("separation",), "stage 1")
         files = found_files(options.input)
         if inside := [path for path in files if path.resolve().parent == options.outdir.resolve()]:
             raise InputError(f"{inside[0]}: {options.flag('outdir')} must be another folder than that of the input")

@@ -28,11 +28,14 @@ def write_report(folder: Path) -> Path:
     Raises
     ------
     InputError
-        If there is no STAGE.json, or if it or a file beside it is damaged.
+        If there is no STAGE.json, if it is of separated events only, or if it or a file beside it is damaged.
     """
     path = Path(folder) / REPORT
     try:
-        is_search = {SEARCH, CURVE} & RunFolder.read(folder).records.keys()
+        records = RunFolder.read(folder).records.keys()
+        if records == {"separation"}:
+            raise InputError(f"{folder}: holds separated events, and no results")
+        is_search = {SEARCH, CURVE} & records
         page = search_page(folder) if is_search else run_page(folder)
         page.write(path)
     except InputError:

@@ -7,7 +7,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from common.errors import InputError
 from common.files import save_arrays
 from common.seeds import make_rng
 from events.columns import Columns
@@ -17,20 +16,8 @@ from events.view import UNKNOWN
 from events.window import Window
 from plots.spectra import mass_spectrum
 from plots.style import save
-from workflow.records import read_records
 
 logger = logging.getLogger(__name__)
-
-
-def check_no_results(folder: Path) -> None:
-    """Refuse to put separated events among results, whose files they would replace.
-
-    Raises
-    ------
-    InputError
-    """
-    if (records := read_records(folder)) and "separation" not in records:
-        raise InputError(f"{folder}: holds results ({', '.join(records)}); separated events need a folder of their own")
 
 
 def write_separated(separated: SeparatedEvents, columns: Columns, window: Window, folder: Path, figures: str) -> dict[str, Any]:

@@ -126,6 +126,10 @@ def test_a_partial_folder_says_what_is_missing(reported, tmp_path, undrawn):
 
 def test_what_is_no_folder_of_results_is_refused(reported, tmp_path, fails, undrawn):
     assert "no STAGE.json" in fails("report", tmp_path)
+    (tmp_path / "STAGE.json").write_text(
+        json.dumps({"separation": json.loads((reported / "STAGE.json").read_text())["classifiers"]})
+    )
+    assert "holds separated events, and no results" in fails("report", tmp_path)
     with pytest.raises(InputError, match="nowhere: no such folder"):
         run_page(tmp_path / "nowhere")
     shutil.copytree(reported, tmp_path / "run")

@@ -9,6 +9,7 @@ import shutil
 
 import numpy as np
 import pytest
+from paper_runs import write_run
 from toys import toy_background, toy_data, toy_signal, write_own
 
 from common.script import run_script
@@ -196,6 +197,12 @@ def test_a_drawn_seed_is_kept_from_the_first_stage_on(own, tmp_path, monkeypatch
 
 def test_results_in_the_folder_of_the_events_are_refused(own, fails):
     assert "need a folder of their own" in fails("run_bump_hunt", data_dir=own, save_dir=own, mode="CWoLa")
+
+
+def test_a_search_among_the_results_of_a_run_is_refused(own, fails, tmp_path):
+    write_run(tmp_path / "results", "CWoLa", 1.0)
+    line = fails("run_bump_hunt", data_dir=own, save_dir=tmp_path / "results", mode="CWoLa")
+    assert "holds results (classifiers, classifier_arrays, evaluation); a search needs a folder of its own" in line
 
 
 def test_injected_signal_is_found_the_better_the_more_it_is(own, signal_file, run, tmp_path):

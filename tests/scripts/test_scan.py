@@ -223,3 +223,11 @@ def test_a_dry_run_tells_what_would_be_done(tmp_path, run, toy_dir, flow_config,
     text = capsys.readouterr().out
     assert "shared flow   up to date" in text
     assert "run    small  3 to do: not done yet" in text
+
+
+def test_a_dry_run_names_a_file_that_is_not_there(tmp_path, run, capsys):
+    flags = {"features_file": "nowhere.h5", "seed": "{seed}"}
+    run_of = {"command": "run_data_preparation_LHCORD.py", "folder": "seed_{seed}", "flags": flags}
+    (tmp_path / "grid.yml").write_text(yaml.safe_dump({"run": run_of, "axes": {"seed": [1, 2]}}))
+    run("run_scan", tmp_path / "grid.yml", "--dry_run", outdir=tmp_path / "out")
+    assert capsys.readouterr().out.count("will fail: nowhere.h5: no such file") == 2

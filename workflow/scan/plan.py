@@ -70,6 +70,8 @@ class Plan:
                     reason = None if step is None or step.is_skipped else out_of_date(step.stage)
                     if reason is not None:
                         unit.check()
+                        if absent := [path for path in step.stage.inputs() if not path.exists()]:
+                            raise InputError(f"{absent[0]}: no such file")
                         if interrupted(step.stage.unfinished):
                             reason += "; an interrupted training is there"
                     elif step is not None:
