@@ -1,6 +1,6 @@
 """The search on events with and without signal: local significance by window and efficiency, global p-values; LaCATHODE's memory.
 
-    python benchmarks/search.py --features_file pythia_dijets.features.h5 --extra_bkg_file extra_inneronly.features.h5
+    python benchmarks/searches.py --features_file pythia_dijets.features.h5 --extra_bkg_file extra_inneronly.features.h5
 
 Stage 1 injects signal at 3.5 TeV, run_bump_hunt.py scans six windows from 3.2 to 5.0 TeV, without labels. The density estimators are
 trained once for every window, and shared. LaCATHODE's flow has learned from some of the events of the sideband and not from others: if
@@ -115,7 +115,7 @@ def main() -> None:
                 last = (f"{best['z']:.1f}", f"{best['p']:.2g}", f"{found['seconds']:.0f}") if number == 0 else ("", "", "")
                 rows.append((f"{100 * s_over_b:g} %", name, f"{each['efficiency']:g}", shown, *last))
                 sys.stderr.write(f"{rows[-1]}\n")
-    measuring.write("search", {"runs": results}, rows)
+    measuring.write("searches", {"runs": results}, rows)
 
 
 if __name__ == "__main__":
