@@ -17,9 +17,11 @@ from typing import Any
 
 import measuring
 import numpy as np
+from calibration import read
 
 from common.files import load_json
 from events.records import load_scores
+from search.fit import SpectrumFitter
 
 SCAN = ("--scan_min", 3.2, "--scan_max", 5.0, "--n_windows", 6, "--n_toys", 300)
 SAMPLES = ("--mode", "CATHODE", "--cf_n_samples", 200_000, "--cf_realistic_conditional", "--cf_oversampling", "--cf_no_logit")
@@ -32,6 +34,7 @@ RUNS = {
     "CATHODE, networks": (*SAMPLES, *NETWORKS),
 }
 N_BINS = 20
+KEPT = ("efficiency", "observed", "expected", "error", "fit_error", "p0", "z")
 
 
 def prepare(options: Any, s_over_b: float) -> Path:
@@ -77,6 +80,38 @@ def memory(window: Path) -> dict[str, Any]:
     return found
 
 
+def of_background(separated: Path, folder: Path) -> dict[str, dict[str, Any]]:
+    """What is there by truth: by window and efficiency the local significance of the true background alone, without a systematic error,
+    and the signal events that pass in the window.
+    """
+    label = np.load(separated / "data.npy", mmap_mode="r")[:, -1]
+    found: dict[str, dict[str, Any]] = {}
+    windows, results, m = read(folder)
+    for scored, searched in zip(windows, results, strict=True):
+        fitter, window = SpectrumFitter(scored.bins), scored.bins.window
+        for cut in searched.fits:
+            passing = scored.passing(cut)
+            counts = scored.bins.counts(m[passing & (label == 0)])
+            found.setdefault(f"{window.center:.4g}", {})[f"{cut:g}"] = {
+                "z": fitter.choose(counts, None).counted(counts, 0.0).z,
+                "signal": int((passing & (label == 1) & window.contains(m)).sum()),
+            }
+    return found
+
+
+def kept(found: dict[str, Any]) -> dict[str, Any]:
+    """What of a search is stored here."""
+    windows = [
+        {
+            "window": each["window"],
+            "fit_range": each["fit_range"],
+            "efficiencies": [{name: cut[name] for name in KEPT} for cut in each["efficiencies"]],
+        }
+        for each in found["windows"]
+    ]
+    return {"global": found["global"], "windows": windows}
+
+
 def runs(options: Any, s_over_b: float) -> Iterator[tuple[str, dict[str, Any]]]:
     """Every search of these events: its name and what came out."""
     separated = prepare(options, s_over_b)
@@ -90,7 +125,9 @@ def runs(options: Any, s_over_b: float) -> Iterator[tuple[str, dict[str, Any]]]:
         measuring.script(
             "run_bump_hunt.py", "--data_dir", separated, "--save_dir", out, "--seed", options.seed, "--resume", *SCAN, *flags
         )
-        found = load_json(out / "bump_hunt.json") | {"seconds": time.monotonic() - begin}
+        found = kept(load_json(out / "bump_hunt.json")) | {"seconds": time.monotonic() - begin}
+        if s_over_b:
+            found["true_background"] = of_background(separated, out)
         if name.startswith("LaCATHODE"):
             found["memory"] = {window.name: memory(window) for window in sorted(out.glob("window_*"))}
         yield name, found

@@ -1,9 +1,10 @@
 """The background fit: an extended binned Poisson likelihood of the dijet functions, in the sideband alone.
 
-    f(m) = p0 (1 - x)^p1 x^-(p2 + p3 ln x + p4 ln² x),    x = m / √s
+    f(m) = p0 (1 - x)^p1 x^-(p2 + p3 ln x + p4 ln² x + p5 ln³ x),    x = m / √s
 
-with the first 2 to 5 of these parameters (arXiv:1806.00843, arXiv:1910.08447). ln f is linear in ln p0, p1 ... p4, so the fit works in
-coordinates in which these are uncorrelated and of unit error: iminuit converges from nearly everywhere.
+with the first 2 to 5 of these parameters, as in searches (arXiv:1806.00843, arXiv:1910.08447), or all six: one more than those
+where five are needed. ln f is linear in ln p0, p1 ... p5, so the fit works in coordinates in which these are uncorrelated and of unit
+error: iminuit converges from nearly everywhere.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from search.counting import Count
 
 logger = logging.getLogger(__name__)
 
-ORDERS = (2, 3, 4, 5)  # numbers of parameters
+ORDERS = (2, 3, 4, 5, 6)  # numbers of parameters
+LAST_TESTED = 5  # the last one is only the one more
 SIGNIFICANCE_OF_ORDER = 0.32  # of the likelihood-ratio tests: one standard deviation
 NODES = 3  # of the Gauss-Legendre quadrature in every bin
 RANDOM_STARTS = 3
@@ -45,9 +47,9 @@ def quadrature(edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def dijet_basis(x: np.ndarray) -> np.ndarray:
-    """The functions [..., 5] of x = m / √s [...] of which ln f is the sum, with ln p0, p1 ... p4 as factors."""
+    """The functions [..., 6] of x = m / √s [...] of which ln f is the sum, with ln p0, p1 ... p5 as factors."""
     log = np.log(x)
-    return np.stack([np.ones_like(x), np.log1p(-x), -log, -(log**2), -(log**3)], axis=-1)
+    return np.stack([np.ones_like(x), np.log1p(-x), -log, -(log**2), -(log**3), -(log**4)], axis=-1)
 
 
 def _improved_upon(order: int, fits: Mapping[int, BackgroundFit]) -> bool:
@@ -200,8 +202,9 @@ class SpectrumFitter:
         """The fit of the order that the spectrum asks for.
 
         It is one parameter more than the lowest order that no higher one improves upon, by likelihood-ratio tests at one standard
-        deviation. What such tests do not see may be as large as the error of the prediction: with tests at 5 %, and without the one more,
-        background toys had a mean significance of up to 0.4 standard deviations, and p below 0.01 in up to 9 % (benchmarks/README.md).
+        deviation, of up to five parameters: a sixth is only ever the one more. What such tests do not see may be as large as the error
+        of the prediction: with tests at 5 %, and without the one more, background toys had a mean significance of up to 0.4 standard
+        deviations, and p below 0.01 in up to 9 % (benchmarks/README.md).
         Few events allow no more than three parameters: more follow their fluctuations.
 
         Raises
@@ -210,7 +213,8 @@ class SpectrumFitter:
             If the fit fails.
         """
         fits = self._fits(counts, rng)
-        enough = next(order for order in fits if not _improved_upon(order, fits))
+        tested = {order: fit for order, fit in fits.items() if order <= LAST_TESTED}
+        enough = next((order for order in tested if not _improved_upon(order, tested)), max(fits))
         return fits[min((order for order in fits if order > enough), default=enough)]
 
     def richest(self, counts: np.ndarray) -> BackgroundFit:
