@@ -18,7 +18,7 @@ torch.set_num_threads(1)  # the tests' networks are tiny, and threads of several
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Whole runs come first: a long file that is begun last would keep one worker at it while the others have ended."""
-    items.sort(key=lambda item: not {"scripts", "scan"} & set(item.path.parts))
+    items.sort(key=lambda item: not {"scripts", "workflow", "docs"} & set(item.path.parts))
 
 
 @pytest.fixture(scope="session")

@@ -231,7 +231,7 @@ def test_configurations(content, refused, toy_dir, tmp_path):
 
 def test_an_absurd_classifier(refused, toy_dir, tmp_path):
     path = tmp_path / "classifier.yml"
-    argv = ["--mode", "CWoLa", "--data_dir", toy_dir, "--save_dir", tmp_path / "out", "--cf_config_file", path]
+    argv = ["--mode", "CWoLa", "--data_dir", toy_dir, "--save_dir", tmp_path / "run", "--cf_config_file", path]
     path.write_text("layers: [10000, 10000]\n")
     assert "more than can be trained" in refused("run_all", *argv)
     path.write_text(f"layers: [{', '.join(['2'] * 101)}]\n")
