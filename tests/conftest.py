@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import patch
 
 import matplotlib
 import pytest
 import torch
+from matplotlib.figure import Figure
 from toys import write_toy
 
 matplotlib.use("Agg")
 PAGES = ("report", "compare_runs")
 torch.set_num_threads(1)  # the tests' networks are tiny, and threads of several processes only wait for each other
+
+
+def sketched(figure: Figure, target: Path, *, format: str, **settings: object) -> None:
+    """In place of Figure.savefig: a file that says what it would be."""
+    Path(target).write_text(f"a figure as {format}")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -58,15 +66,19 @@ def small_configs(flow_config: Path, classifier_config: Path) -> list[str]:
 
 @pytest.fixture(scope="session")
 def run() -> Callable[..., None]:
-    """Run a script of the project in this process: run("run_all", "--resume", mode="CWoLa"); without report.html."""
+    """Run a script of the project in this process: run("run_all", "--resume", mode="CWoLa").
+
+    Figures are made but not drawn, which takes most of a small run's time, unless `drawn`; report.html is left out unless `report`.
+    """
     from common.script import run_script
 
-    def run_one(script: str, *argv: object, report: bool = False, **flags: object) -> None:
+    def run_one(script: str, *argv: object, report: bool = False, drawn: bool = False, **flags: object) -> None:
         module = importlib.import_module(script)
         named = [text for name, value in flags.items() for text in (f"--{name}", value)]
         seed = [] if script in PAGES or "--seed" in argv or "seed" in flags else ["--seed", "1"]
         seed += ["--no_report"] if script in ("run_all", "run_bump_hunt") and not report else []  # which takes seconds
-        run_script(module.main, module.__doc__, module.Options, [str(a) for a in (*argv, *named, *seed)])
+        with contextlib.nullcontext() if drawn or report or script in PAGES else patch.object(Figure, "savefig", sketched):
+            run_script(module.main, module.__doc__, module.Options, [str(a) for a in (*argv, *named, *seed)])
 
     return run_one
 

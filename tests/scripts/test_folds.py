@@ -40,7 +40,7 @@ def truth(own):
 def test_events_without_labels_go_through(mode, own, truth, tmp_path, run, small_configs, caplog, undrawn):
     caplog.set_level("INFO")
     folds = ["--cf_k_folds", 3] if mode in ("LaCATHODE", "CWoLa") else []
-    run("run_all", *small_configs, *folds, "--cf_use_class_weights", data_dir=own, save_dir=tmp_path, mode=mode)
+    run("run_all", *small_configs, *folds, "--cf_use_class_weights", data_dir=own, save_dir=tmp_path, mode=mode, drawn=True)
     scores = load_scores(tmp_path / "scores.npy")
     np.testing.assert_array_equal(scores["row"], np.load(own / "data_row.npy"))
     np.testing.assert_array_equal(scores["m"], np.load(own / "data.npy")[:, 0])

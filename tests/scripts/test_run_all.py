@@ -41,7 +41,8 @@ DEFAULTS = {
 @pytest.mark.parametrize("mode", MODES.names)
 def test_every_mode_runs_and_finds_the_toy_signal(mode, toy_dir, small_configs, tmp_path, run, undrawn):
     out = tmp_path / "out"
-    run("run_all", "--mode", mode, "--data_dir", toy_dir, "--save_dir", out, *small_configs, *DEFAULTS[mode], "--cf_epochs", 8)
+    run("run_all", "--mode", mode, "--data_dir", toy_dir, "--save_dir", out, *small_configs, *DEFAULTS[mode], "--cf_epochs", 8,
+        drawn=True)  # fmt: skip
     evaluation = evaluate_run(out, out)
     assert evaluation.auc.mean() > (0.97 if mode == "supervised" else 0.55)
     assert (out / "result_SIC.png").exists()
@@ -266,6 +267,7 @@ def test_names_of_columns_travel_from_stage_1_to_the_last(tmp_path, small_config
         mode="LaCATHODE",
         data_dir=tmp_path / "data",
         save_dir=tmp_path / "out",
+        drawn=True,
     )
     names = [column["name"] for column in json.loads((tmp_path / "data" / "columns.json").read_text())["features"]]
     assert names == ["m_J1", "delta_m_J", "tau21_J1", "tau21_J2", "deltaR_JJ"]
@@ -350,7 +352,7 @@ def test_closure_is_a_stage_of_its_own(toy_dir, small_configs, tmp_path, run, ca
     assert 0 < records[0]["mean_two_sample_auc_error"] < min(region["two_sample_auc_error"] for region in records[0]["regions"])
     for region in records[0]["regions"]:
         assert region["events"] > 100
-    assert (tmp_path / "my_ANODE_model_closure.png").stat().st_size > 10_000
+    assert (tmp_path / "my_ANODE_model_closure.png").is_file()
 
 
 @pytest.mark.parametrize(
