@@ -39,6 +39,8 @@ SMALL = {
         "2",
         "--cf_k_folds",
         "3",
+        "--cf_n_samples",
+        "20000",
         "--n_toys",
         "20",
         "--efficiencies",
