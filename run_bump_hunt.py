@@ -122,7 +122,6 @@ def searches(options: Options, save_dir: Path) -> list[Hunt]:
     data_dir, given = options.arrays.data_dir, (options.arrays.SR_min, options.arrays.SR_max)
     if save_dir.resolve() == data_dir.resolve():
         raise InputError(f"{save_dir}: the separated events are there; the results need a folder of their own")
-    check_no_other_results(save_dir, ("bump_hunt", "injection_curve"), "a search")
     source = EventSource(replace(options.arrays, SR_min=None, SR_max=None))
     source.all_data()
     run_all.check(run_in(options, data_dir, save_dir, None))
@@ -130,6 +129,8 @@ def searches(options: Options, save_dir: Path) -> list[Hunt]:
     window = Window(*(edge if value is None else value for value, edge in zip(given, stored.edges, strict=True)), stored.resonant)
     amounts = options.inject or (0.0,)
     folders = {x: save_dir / f"injected_{x:g}" if len(amounts) > 1 else save_dir for x in amounts}
+    for folder in (save_dir, *folders.values()):
+        check_no_other_results(folder, ("bump_hunt", "injection_curve"), "a search")
 
     def steps_of(events: Path, folder: Path) -> list[Step]:
         shared = options.arrays.DE_dir

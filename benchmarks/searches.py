@@ -21,7 +21,7 @@ from calibration import read
 
 from common.files import load_json
 from events.records import load_scores
-from search.fit import SpectrumFitter
+from search.fit import FitError, SpectrumFitter
 
 SCAN = ("--scan_min", 3.2, "--scan_max", 5.0, "--n_windows", 6, "--n_toys", 300)
 SAMPLES = ("--mode", "CATHODE", "--cf_n_samples", 200_000, "--cf_realistic_conditional", "--cf_oversampling", "--cf_no_logit")
@@ -92,10 +92,12 @@ def of_background(separated: Path, folder: Path) -> dict[str, dict[str, Any]]:
         for cut in searched.fits:
             passing = scored.passing(cut)
             counts = scored.bins.counts(m[passing & (label == 0)])
-            found.setdefault(f"{window.center:.4g}", {})[f"{cut:g}"] = {
-                "z": fitter.choose(counts, None).counted(counts, 0.0).z,
-                "signal": int((passing & (label == 1) & window.contains(m)).sum()),
-            }
+            try:
+                z = fitter.choose(counts, None).counted(counts, 0.0).z
+            except FitError:
+                z = None
+            signal = int((passing & (label == 1) & window.contains(m)).sum())
+            found.setdefault(f"{window.center:.4g}", {})[f"{cut:g}"] = {"z": z, "signal": signal}
     return found
 
 
@@ -112,8 +114,8 @@ def kept(found: dict[str, Any]) -> dict[str, Any]:
     return {"global": found["global"], "windows": windows}
 
 
-def runs(options: Any, s_over_b: float) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every search of these events: its name and what came out."""
+def runs(options: Any, s_over_b: float) -> Iterator[tuple[str, float, dict[str, Any]]]:
+    """Every search of these events: its name, how long it took, and what came out."""
     separated = prepare(options, s_over_b)
     work = Path(options.work_dir) / f"search_{s_over_b:g}_{options.seed}"
     flows = work / "CATHODE_trees"
@@ -125,12 +127,12 @@ def runs(options: Any, s_over_b: float) -> Iterator[tuple[str, dict[str, Any]]]:
         measuring.script(
             "run_bump_hunt.py", "--data_dir", separated, "--save_dir", out, "--seed", options.seed, "--resume", *SCAN, *flags
         )
-        found = kept(load_json(out / "bump_hunt.json")) | {"seconds": time.monotonic() - begin}
-        if s_over_b:
-            found["true_background"] = of_background(separated, out)
+        seconds = time.monotonic() - begin
+        found = kept(load_json(out / "bump_hunt.json"))
+        found["true_background"] = of_background(separated, out)
         if name.startswith("LaCATHODE"):
             found["memory"] = {window.name: memory(window) for window in sorted(out.glob("window_*"))}
-        yield name, found
+        yield name, seconds, found
 
 
 def main() -> None:
@@ -142,17 +144,17 @@ def main() -> None:
     results: dict[str, Any] = {}
     rows: list[tuple[str, ...]] = [("S/B", "search", "efficiency", "local σ by window", "largest", "global p", "s")]
     for s_over_b in options.s_over_b:
-        for name, found in runs(options, s_over_b):
+        for name, seconds, found in runs(options, s_over_b):
             results.setdefault(f"{s_over_b:g}", {})[name] = found
             best = found["global"]
             for number, each in enumerate(found["windows"][0]["efficiencies"]):
                 z = [window["efficiencies"][number]["z"] for window in found["windows"]]
                 shown = ", ".join(f"{window['window']['center']:.2f}: " + ("no fit" if value is None else f"{value:+.1f}")
                                   for window, value in zip(found["windows"], z, strict=True))  # fmt: skip
-                last = (f"{best['z']:.1f}", f"{best['p']:.2g}", f"{found['seconds']:.0f}") if number == 0 else ("", "", "")
+                last = (f"{best['z']:.1f}", f"{best['p']:.2g}", f"{seconds:.0f}") if number == 0 else ("", "", "")
                 rows.append((f"{100 * s_over_b:g} %", name, f"{each['efficiency']:g}", shown, *last))
                 sys.stderr.write(f"{rows[-1]}\n")
-    measuring.write("searches", {"runs": results}, rows)
+    measuring.write("searches" if options.seed == 1 else f"searches_seed_{options.seed}", {"runs": results}, rows)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
     f(m) = p0 (1 - x)^p1 x^-(p2 + p3 ln x + p4 ln² x + p5 ln³ x),    x = m / √s
 
-with the first 2 to 5 of these parameters, as in searches (arXiv:1806.00843, arXiv:1910.08447), or all six: one more than those
-where five are needed. ln f is linear in ln p0, p1 ... p5, so the fit works in coordinates in which these are uncorrelated and of unit
+with the first 2 to 5 of these parameters, as in searches (arXiv:1806.00843, arXiv:1910.08447). A spectrum that needs five gets a
+sixth, as the one more. ln f is linear in ln p0, p1 ... p5, so the fit works in coordinates in which these are uncorrelated and of unit
 error: iminuit converges from nearly everywhere.
 """
 
@@ -202,9 +202,9 @@ class SpectrumFitter:
         """The fit of the order that the spectrum asks for.
 
         It is one parameter more than the lowest order that no higher one improves upon, by likelihood-ratio tests at one standard
-        deviation, of up to five parameters: a sixth is only ever the one more. What such tests do not see may be as large as the error
-        of the prediction: with tests at 5 %, and without the one more, background toys had a mean significance of up to 0.4 standard
-        deviations, and p below 0.01 in up to 9 % (benchmarks/README.md).
+        deviation. The tests compare two to five parameters; the sixth is never tested, only added. What such tests do not see may be as
+        large as the error of the prediction: with tests at 5 %, and without the one more, background toys had a mean significance of up
+        to 0.4 standard deviations, and p below 0.01 in up to 9 % (benchmarks/README.md).
         Few events allow no more than three parameters: more follow their fluctuations.
 
         Raises

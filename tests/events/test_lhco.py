@@ -215,7 +215,7 @@ def test_foreign_files_in_the_folder_stay(tmp_path, run):
 
 def test_script_writes_all_files_and_the_spectrum(tmp_path, run):
     run("run_data_preparation_LHCORD", "--features_file", SAMPLE, "--extra_bkg_file", SAMPLE.parent / "extra_inneronly.features.h5",
-        "--outdir", tmp_path / "out", "--S_over_B", "0.02")  # fmt: skip
+        "--outdir", tmp_path / "out", "--S_over_B", "0.02", drawn=True)  # fmt: skip
     written = {path.name for path in Path(tmp_path / "out").iterdir()}
     expected = {"outerdata_train", "outerdata_test", "innerdata_train", "innerdata_val", "innerdata_test", "innerdata_extrasig_train",
                 "innerdata_extrasig_val", "innerdata_extrabkg_train", "innerdata_extrabkg_val", "innerdata_extrabkg_test", "data",

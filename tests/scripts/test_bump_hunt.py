@@ -205,6 +205,11 @@ def test_a_search_among_the_results_of_a_run_is_refused(own, fails, tmp_path):
     assert "holds results (classifiers, classifier_arrays, evaluation); a search needs a folder of its own" in line
 
 
+def test_a_run_among_the_results_of_a_search_is_refused(own, scan, fails):
+    line = fails("run_all", data_dir=own, save_dir=scan, mode="CWoLa")
+    assert "holds results (bump_hunt); a run needs a folder of its own" in line
+
+
 def test_injected_signal_is_found_the_better_the_more_it_is(own, signal_file, run, tmp_path):
     amounts = (0, 0.05)
     run(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.optimize import minimize
@@ -86,6 +88,14 @@ def test_the_order_is_one_more_than_the_tests_ask_for():
     assert min(orders) == 3, "one more than the two that are enough"
     assert np.mean(np.array(orders) == 3) > 0.4, "three tests at one standard deviation"
     assert fitter.choose(rng.poisson(CURVED.expected), rng).order == 6, "one more than the five that are needed"
+
+
+def test_a_sixth_parameter_is_only_the_one_more(monkeypatch):
+    fitter, counts = SpectrumFitter(BINS), np.random.default_rng(11).poisson(FALLING.expected)
+    deviances = {2: 30.0, 3: 9.9, 4: 9.8, 5: 9.8, 6: 5.0}  # six improve upon three, five do not
+    fits = {order: replace(fitter.fit(counts, order, None), half_deviance=value) for order, value in deviances.items()}
+    monkeypatch.setattr(SpectrumFitter, "_fits", lambda self, counts, rng: fits)
+    assert fitter.choose(counts, None).order == 4
 
 
 def test_the_richest_fit_has_as_many_parameters_as_the_events_allow():
