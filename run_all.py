@@ -43,9 +43,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-NOT_OF_A_RUN = {"separation", "bump_hunt", "injection_curve"}  # stages whose results have folders of their own
-
-
 @dataclass(frozen=True, kw_only=True)
 class Options(PresetOptions, ResumableOptions, ReportOptions):
     """Options of a whole run: those of its stages, and which of them are done."""
@@ -83,13 +80,13 @@ def main(options: Options) -> None:
     """Check what can be checked at once, then do those stages of the mode that are not up to date, and evaluate."""
     from common.logfile import logged
     from reports.write import try_report
-    from workflow.checks import check_no_other_results, check_results_are_of
+    from workflow.checks import check_results_are_of
     from workflow.plan import describe, do_steps
-    from workflow.records import locked, read_records, warnings_of
+    from workflow.records import A_RUN, check_own_folder, locked, warnings_of
     from workflow.stage import perform, recover
 
     save_dir = options.save_dir or Path(f"{options.arrays.mode}_results")
-    check_no_other_results(save_dir, read_records(save_dir).keys() - NOT_OF_A_RUN, "a run")
+    check_own_folder(save_dir, A_RUN)
     options = in_folder(options, save_dir)
     steps = plan(options)
     if not options.force:

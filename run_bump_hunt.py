@@ -116,7 +116,7 @@ def searches(options: Options, save_dir: Path) -> list[Hunt]:
     """
     from events.regions import EventSource
     from events.window import Window
-    from workflow.checks import check_no_other_results
+    from workflow.records import A_SEARCH, check_own_folder
     from workflow.search import Hunt
 
     data_dir, given = options.arrays.data_dir, (options.arrays.SR_min, options.arrays.SR_max)
@@ -130,7 +130,7 @@ def searches(options: Options, save_dir: Path) -> list[Hunt]:
     amounts = options.inject or (0.0,)
     folders = {x: save_dir / f"injected_{x:g}" if len(amounts) > 1 else save_dir for x in amounts}
     for folder in (save_dir, *folders.values()):
-        check_no_other_results(folder, ("bump_hunt", "injection_curve"), "a search")
+        check_own_folder(folder, A_SEARCH)
 
     def steps_of(events: Path, folder: Path) -> list[Step]:
         shared = options.arrays.DE_dir

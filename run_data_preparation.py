@@ -136,7 +136,7 @@ def stage(options: Options) -> Stage:
     from events.separation import SEPARATED_FILES, Fractions, SeparatedEvents, separate_table
     from events.tables import found_files, open_table
     from events.window import Window
-    from workflow.checks import check_no_other_results
+    from workflow.records import STAGE_1, check_own_folder
     from workflow.separation import write_separated
     from workflow.stage import Stage
 
@@ -146,7 +146,7 @@ def stage(options: Options) -> Stage:
     wanted = Wanted(options.resonant, options.feature_names, options.label, options.unweight, selection)
 
     def inputs() -> list[Path]:
-        check_no_other_results(options.outdir, ("separation",), "stage 1")
+        check_own_folder(options.outdir, STAGE_1)
         files = found_files(options.input)
         if inside := [path for path in files if path.resolve().parent == options.outdir.resolve()]:
             raise InputError(f"{inside[0]}: {options.flag('outdir')} must be another folder than that of the input")

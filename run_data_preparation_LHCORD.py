@@ -99,7 +99,7 @@ def stage(options: Options) -> Stage:
     from events.features import columns_of
     from events.lhco import check_exists
     from events.separation import SEPARATED_FILES, separate_lhco
-    from workflow.checks import check_no_other_results
+    from workflow.records import STAGE_1, check_own_folder
     from workflow.separation import write_separated
     from workflow.stage import Stage
 
@@ -108,7 +108,7 @@ def stage(options: Options) -> Stage:
     extra_file = _extra_file(options)
 
     def inputs() -> list[Path]:
-        check_no_other_results(options.outdir, ("separation",), "stage 1")
+        check_own_folder(options.outdir, STAGE_1)
         files = [path for path in (options.features_file, extra_file) if path is not None]
         for path in files:
             check_exists(path)

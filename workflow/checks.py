@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from background.densities import stored_density
@@ -25,24 +25,6 @@ def check_there(folder: Path, names: Sequence[str]) -> None:
     """
     if absent := missing_files(folder, names):
         raise InputError(f"{folder / absent[0]}.npy: no such file, the stage that writes it cannot be skipped")
-
-
-def check_no_other_results(folder: Path, own: Collection[str], what: str) -> None:
-    """Refuse to put results among those of other stages, which they would replace or mix with.
-
-    Parameters
-    ----------
-    own : collection of str
-        Stages whose records may be there.
-    what : str
-        What needs a folder of its own.
-
-    Raises
-    ------
-    InputError
-    """
-    if others := [name for name in read_records(folder) if name not in own]:
-        raise InputError(f"{folder}: holds results ({', '.join(others)}); {what} needs a folder of its own")
 
 
 def check_results_are_of(data_dir: Path, stages: Sequence[Stage]) -> None:

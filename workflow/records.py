@@ -26,6 +26,8 @@ READ_AT_ONCE = 2**20  # bytes
 Record = dict[str, Any]
 _PARTS = {"options": dict, "hyperparameters": dict, "inputs": dict, "outputs": dict, "results": dict, "output_patterns": list}
 REDONE = "without this file, everything is done again"
+A_RUN, A_SEARCH, STAGE_1 = "a run", "a search", "stage 1"
+_WHOSE = {"separation": STAGE_1, "bump_hunt": A_SEARCH, "injection_curve": A_SEARCH}  # all other stages are those of a run
 
 
 def fingerprint(path: Path) -> dict[str, Any]:
@@ -95,6 +97,22 @@ def check_record(record: Any, path: Path, name: str) -> None:
     for output in (*record["outputs"], *record["output_patterns"]):
         if not isinstance(output, str) or PurePosixPath(output).is_absolute() or ".." in PurePosixPath(output).parts:
             raise InputError(f"{path}: {output!r} lies outside the folder ({name})")
+
+
+def check_own_folder(folder: Path, whose: str) -> None:
+    """Refuse to put results among those of others, which they would replace or mix with: stage 1, a run, a search.
+
+    Raises
+    ------
+    InputError
+    """
+    if others := [name for name in read_records(folder) if whose_stage(name) != whose]:
+        raise InputError(f"{folder}: holds results ({', '.join(others)}); {whose} needs a folder of its own")
+
+
+def whose_stage(name: str) -> str:
+    """Whether a stage is stage 1, or one of a run or of a search."""
+    return _WHOSE.get(name, A_RUN)
 
 
 def warnings_of(folder: Path, name: str) -> list[str]:

@@ -27,6 +27,7 @@ from workflow.records import (
     RECORD,
     Record,
     changed_output,
+    check_own_folder,
     check_record,
     fingerprints,
     locked,
@@ -34,6 +35,7 @@ from workflow.records import (
     other_input,
     other_value,
     read_records,
+    whose_stage,
 )
 
 logger = logging.getLogger(__name__)
@@ -157,8 +159,10 @@ def perform(stage: Stage, *, resume: bool, command: Sequence[str] | None = None)
     Raises
     ------
     InputError
-        If a checkpoint is there that belongs to other flags or inputs, or an input changed meanwhile.
+        If the folder holds results of others, a checkpoint is there that belongs to other flags or inputs, or an input changed
+        meanwhile.
     """
+    check_own_folder(stage.folder, whose_stage(stage.name))
     states = {path: _state(path) for path in stage.inputs()}
     folder, inputs, threads = stage.unfinished, stage.read(), usable_cores(stage.options.threads)
     begun = interrupted(folder)

@@ -205,8 +205,9 @@ def test_a_search_among_the_results_of_a_run_is_refused(own, fails, tmp_path):
     assert "holds results (classifiers, classifier_arrays, evaluation); a search needs a folder of its own" in line
 
 
-def test_a_run_among_the_results_of_a_search_is_refused(own, scan, fails):
-    line = fails("run_all", data_dir=own, save_dir=scan, mode="CWoLa")
+@pytest.mark.parametrize(("script", "out"), [("run_all", "save_dir"), ("run_classifier_data_creation", "savedir")])
+def test_a_run_among_the_results_of_a_search_is_refused(own, scan, fails, script, out):
+    line = fails(script, data_dir=own, mode="CWoLa", **{out: scan})
     assert "holds results (bump_hunt); a run needs a folder of its own" in line
 
 
