@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
@@ -15,8 +14,9 @@ from events.window import Window
 from plots.style import BACKGROUND, BAND, COLOURS, MARKERS, ONE, SIGNAL_REGION, TALL, drawable, shade_signal_region, styled
 from search.hunt import FittedSpectrum, Measured
 
-MOST_LINES = 8
+MOST_LINES = 10  # of significances in a figure
 PULL_RANGE = 6.0
+SMALLEST_P0 = 1e-290  # that is drawn: beyond 37 σ the logarithmic axis ends
 
 
 def poisson_pulls(counts: np.ndarray, expected: np.ndarray) -> np.ndarray:
@@ -75,7 +75,7 @@ def p0_against_center(searched: Sequence[tuple[Window, Sequence[Measured]]]) -> 
     figure, axes = plt.subplots(figsize=ONE, layout="constrained")
     smallest, resonant = 0.05, searched[0][0].resonant
     for number, efficiency in enumerate(dict.fromkeys(each.efficiency for _, measured in searched for each in measured)):
-        points = [(window.center, each.p0) for window, measured in searched for each in measured
+        points = [(window.center, max(each.p0, SMALLEST_P0)) for window, measured in searched for each in measured
                   if each.efficiency == efficiency and each.p0 is not None]  # fmt: skip
         if not points:
             continue
@@ -84,7 +84,7 @@ def p0_against_center(searched: Sequence[tuple[Window, Sequence[Measured]]]) -> 
         smallest = min(smallest, *(p0 for _, p0 in points))
     low, high = axes.get_xlim()
     strongest = int(np.ceil(norm.isf(smallest) + 0.1))
-    for sigma in range(1, strongest + 1, math.ceil(strongest / MOST_LINES)):
+    for sigma in _lines(strongest):
         axes.axhline(float(norm.sf(sigma)), color="0.5", lw=0.7, ls="--")
         place = {"xytext": (-3, 2), "textcoords": "offset points", "ha": "right", "fontsize": 10.5, "color": "0.35"}
         axes.annotate(f"{sigma} σ", (high, float(norm.sf(sigma))), **place)
@@ -94,6 +94,16 @@ def p0_against_center(searched: Sequence[tuple[Window, Sequence[Measured]]]) -> 
     )
     axes.legend()
     return figure
+
+
+def _lines(strongest: int) -> list[int]:
+    """Significances, the strongest first, that lie far enough apart on the axis of p-values for their names."""
+    apart = -norm.logsf(strongest) / MOST_LINES
+    lines = [strongest]
+    for sigma in range(strongest - 1, 0, -1):
+        if norm.logsf(sigma) - norm.logsf(lines[-1]) >= apart:
+            lines.append(sigma)
+    return [sigma for sigma in lines if -norm.logsf(sigma) >= apart / 2]
 
 
 @styled
