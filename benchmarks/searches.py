@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +135,16 @@ def runs(options: Any, s_over_b: float) -> Iterator[tuple[str, float, dict[str, 
         yield name, seconds, found
 
 
+def row(name: str, found: dict[str, Any], numbers: Sequence[int], further: Sequence[str]) -> tuple[str, ...]:
+    """A line of the table: for every window the local significances at some of the efficiencies."""
+
+    def shown(z: float | None) -> str:
+        return "no fit" if z is None else f"{z:+.1f}".replace("-", "−")
+
+    cells = [", ".join(shown(window["efficiencies"][number]["z"]) for number in numbers) for window in found["windows"]]
+    return (name, *cells, *further)
+
+
 def main() -> None:
     """Search, print and store what came out."""
     parser = measuring.parser(__doc__)
@@ -142,18 +152,20 @@ def main() -> None:
     parser.add_argument("--runs", nargs="+", choices=RUNS, default=list(RUNS))
     options = parser.parse_args()
     results: dict[str, Any] = {}
-    rows: list[tuple[str, ...]] = [("S/B", "search", "efficiency", "local σ by window", "largest", "global p", "s")]
+    rows: list[tuple[str, ...]] = []
     for s_over_b in options.s_over_b:
         for name, seconds, found in runs(options, s_over_b):
-            results.setdefault(f"{s_over_b:g}", {})[name] = found
+            if not rows:
+                rows.append(
+                    ("S/B, search", *(f"{each['window']['center']:.2f} TeV" for each in found["windows"]), "global p", "s")
+                )
+            if name == options.runs[0]:
+                rows.append(row(f"{100 * s_over_b:g} %, all events", found, [0], ["", ""]))
             best = found["global"]
-            for number, each in enumerate(found["windows"][0]["efficiencies"]):
-                z = [window["efficiencies"][number]["z"] for window in found["windows"]]
-                shown = ", ".join(f"{window['window']['center']:.2f}: " + ("no fit" if value is None else f"{value:+.1f}")
-                                  for window, value in zip(found["windows"], z, strict=True))  # fmt: skip
-                last = (f"{best['z']:.1f}", f"{best['p']:.2g}", f"{seconds:.0f}") if number == 0 else ("", "", "")
-                rows.append((f"{100 * s_over_b:g} %", name, f"{each['efficiency']:g}", shown, *last))
-                sys.stderr.write(f"{rows[-1]}\n")
+            p = f"< {best['p_limit_95']:.2g}" if best["p_is_bound"] else f"{best['p']:.2g}"
+            rows.append(row(name, found, range(1, len(found["windows"][0]["efficiencies"])), [p, f"{seconds:.0f}"]))
+            results.setdefault(f"{s_over_b:g}", {})[name] = found
+            sys.stderr.write(f"{rows[-1]}\n")
     measuring.write("searches" if options.seed == 1 else f"searches_seed_{options.seed}", {"runs": results}, rows)
 
 
