@@ -18,7 +18,7 @@ from scipy.special import xlogy
 from scipy.stats import norm, poisson
 
 ASYMPTOTIC_FROM = 25.0  # expected background events
-NEWTON_STEPS = 50
+NEWTON_STEPS = 2000  # at most, of one standard deviation: as far as α is pulled by the strongest signal
 SMALLEST_TOTAL = 1e-9  # of signal and background, in units of the background: the yield may be negative, their sum not
 CONSTRAINT_NODES = np.linspace(-20, 20, 401)  # around the true value, in its standard deviations: as far as z may be
 CONFIDENCE = 0.95  # of the CLs limit

@@ -88,6 +88,16 @@ def test_a_large_excess_is_as_significant_as_its_likelihood_ratio(count):
     assert count.z < math.log(count.n / count.background) / count.delta
 
 
+@pytest.mark.parametrize(("n", "error"), [(20_000, 5.0), (100_000, 5.0), (100_000, 1.0)])
+def test_the_strongest_signal_still_finds_the_largest_likelihood(n, error):
+    """The constraint is pulled by a hundred of its standard deviations."""
+    count = Count(n, 100.0, error)
+    alpha = np.linspace(0, np.log(n / 100) / count.delta, 2_000_001)
+    rate = 100 * np.exp(count.delta * alpha)
+    largest = (n * np.log(rate) - rate - alpha**2 / 2).max() - (n * np.log(n) - n)
+    assert count.z == pytest.approx(np.sqrt(-2 * largest), rel=1e-6)
+
+
 def test_a_deficit_has_a_capped_p_and_a_negative_significance():
     count = Count(80, 100.0, 5.0)
     assert (count.p0, count.q0) == (0.5, 0.0)
