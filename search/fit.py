@@ -96,21 +96,23 @@ class BackgroundFit:
         return self.between(np.array(self.bins.edges))
 
     @cached_property
-    def error(self) -> np.ndarray:
-        """Errors of `expected` [n] from the covariance of the parameters."""
+    def _gradients(self) -> np.ndarray:
+        """Derivatives [n, order] of `expected` by the parameters."""
         nodes, weights = quadrature(np.array(self.bins.edges))
         basis = dijet_basis(nodes / self.bins.sqrt_s)[..., : self.order]
-        gradients = np.einsum("nq,nqp->np", weights * np.exp(basis @ self.parameters), basis)
-        return np.sqrt(np.einsum("np,pq,nq->n", gradients, self.covariance, gradients))
+        return np.einsum("nq,nqp->np", weights * np.exp(basis @ self.parameters), basis)
+
+    @cached_property
+    def error(self) -> np.ndarray:
+        """Errors of `expected` [n] from the covariance of the parameters."""
+        return np.sqrt(np.einsum("np,pq,nq->n", self._gradients, self.covariance, self._gradients))
 
     @cached_property
     def prediction(self) -> tuple[float, float]:
         """Expected background in the signal region, and its error from the covariance of the parameters."""
-        nodes, weights = quadrature(np.array(self.bins.edges))
-        basis = dijet_basis(nodes[self.bins.in_window] / self.bins.sqrt_s)[..., : self.order]
-        rates = weights[self.bins.in_window] * np.exp(basis @ self.parameters)
-        gradient = np.einsum("bq,bqp->p", rates, basis)
-        return float(rates.sum()), float(np.sqrt(gradient @ self.covariance @ gradient))
+        inside = self.bins.in_window
+        gradient = self._gradients[inside].sum(axis=0)  # that of ln p0 is the number of events
+        return float(gradient[0]), float(np.sqrt(gradient @ self.covariance @ gradient))
 
     def counted(self, counts: np.ndarray, systematic: float, shift: float = 0.0) -> Count:
         """What a spectrum [n] has in the signal region, and what is expected there, with a relative systematic error.

@@ -201,7 +201,7 @@ def analyse(toys: PatternToys, n_toys: int, systematic: Mapping[float, float], r
             shift = rng.normal()
             for number, (cut, counts) in enumerate(zip(fits[window], spectra, strict=True)):
                 try:
-                    count = fitters[window].choose(counts, None).counted(counts, systematic[cut] if systematic else 0.0, shift)
+                    count = fitters[window].choose(counts, None).counted(counts, systematic.get(cut, 0.0), shift)
                 except FitError:
                     continue
                 z[toy, window, number], p[toy, window, number] = count.z, count.randomised_p(rng.uniform())
