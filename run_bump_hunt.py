@@ -23,6 +23,7 @@ up to date there is not done again. bump_hunt.json and .csv hold the results, re
 from __future__ import annotations
 
 import sys
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -97,7 +98,8 @@ def main(options: Options) -> None:
         return
     with locked(save_dir), logged(save_dir):
         for hunt in hunts:
-            hunt.do(force=options.force)
+            with nullcontext() if hunt.folder == save_dir else locked(hunt.folder):
+                hunt.do(force=options.force)
         if len(hunts) > 1 and not options.blind:
             folders = {hunt.s_over_b: hunt.folder for hunt in hunts}
             step = Step(curve_stage(options, save_dir, folders, hunts[0].window))

@@ -49,8 +49,8 @@ class Injection:
         inside = window.contains(signal[:, 0])
         wanted = round(self.s_over_b * int(window.contains(data[:, 0]).sum()))
         if wanted > inside.sum():
-            known = f"only {inside.sum()} are known; of the signal, {window.where_masses_are(signal[:, 0])}"
-            raise InputError(f"S/B = {self.s_over_b:g} are {wanted} signal events in {window}, {known}")
+            known = f"the {inside.sum()} that are known in {window}; of the signal, {window.where_masses_are(signal[:, 0])}"
+            raise InputError(f"S/B = {self.s_over_b:g} is more signal than {known}")
         n = int(np.searchsorted(np.cumsum(inside), wanted)) + 1 if wanted else 0
         logger.info("%d signal events are injected, %d of them in %s", n, wanted, window)
         return np.concatenate([data, signal[:n]]), np.concatenate([row, np.full(n, INJECTED_ROW, dtype=row.dtype)])

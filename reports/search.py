@@ -13,7 +13,7 @@ from reports import words
 from reports.folder import RunFolder
 from reports.page import Fact, Link, Page, Picture, Section, Table
 from reports.run import files, stages
-from search.results import BOUND_OF_NONE, StoredSearch, StoredWindow
+from search.results import StoredSearch, StoredWindow, window_folder
 from workflow.records import now
 
 SEARCH, CURVE = "bump_hunt", "injection_curve"
@@ -28,7 +28,16 @@ def search_page(folder: Path) -> Page:
         If the folder has no STAGE.json.
     """
     run = RunFolder.read(folder)
-    places = [RunFolder.read(path.parent) for path in sorted(run.folder.glob("window_*/STAGE.json"))]
+    found, broken = None, ""
+    if SEARCH in run.records:
+        try:
+            found = StoredSearch.read(run.folder / "bump_hunt.json")
+        except InputError as error:
+            broken = f"They are missing: {error}."
+    names = [path.parent.name for path in sorted(run.folder.glob("window_*/STAGE.json"))]
+    if found is not None:  # folders of earlier scans may be there, too
+        names = [name for name in names if name in {window_folder(each.window) for each in found.windows}]
+    places = [RunFolder.read(run.folder / name) for name in names]
     warnings = list(dict.fromkeys(text for each in (run, *places) for text in each.warnings))
     sections = [stages(each) for each in (run, *places)]
     named = [Section(f"Stages of {each.folder.name}" if each is not run else "Stages", s.text, s.pictures, s.tables)
@@ -39,11 +48,9 @@ def search_page(folder: Path) -> Page:
     if SEARCH not in run.records:
         return Page(title, "Several searches, with different amounts of injected signal.", [seconds], run.command, warnings,
                     [_injected(run), *named, files(run)], words.time(now()))  # fmt: skip
-    try:
-        found = StoredSearch.read(run.folder / "bump_hunt.json")
-    except InputError as error:
-        broken = [Section("Results", missing=f"They are missing: {error}."), *named, files(run)]
-        return Page(title, "The results cannot be read.", [seconds], run.command, warnings, broken, words.time(now()))
+    if found is None:
+        missing = [Section("Results", missing=broken), *named, files(run)]
+        return Page(title, "The results cannot be read.", [seconds], run.command, warnings, missing, words.time(now()))
     windows = [_window(each) for each in found.windows]
     own = [*filter(None, [_p_values(found)]), *windows, _left_out(run), *named, _runs(places), files(run)]
     said = found.said[-1] if found.said else "Nothing was searched."
@@ -62,7 +69,7 @@ def _facts(found: StoredSearch) -> list[Fact]:
     if overall["p"] is None:
         return [local, Fact("Global p-value", "none", "no toys were thrown"), searched]
     toys = f"{overall['n_above']} of {overall['n_toys']} background toys have as much in any of {overall['n_selections']} fits"
-    bound = f"below {BOUND_OF_NONE / overall['n_toys']:.2g}" if overall["p_is_bound"] else f"{overall['p']:.2g}"
+    bound = f"below {overall['p_limit_95']:.2g}" if overall["p_is_bound"] else f"{overall['p']:.2g}"
     return [local, Fact("Global p-value", bound, f"{'at 95 % CL: ' if overall['p_is_bound'] else ''}{toys}"), searched]
 
 

@@ -85,7 +85,7 @@ def fit_bins(m: np.ndarray, window: Window, settings: FitSettings) -> MassBins:
         high = float(edges[few[0]] if few else edges[-1])
     if high * edges[1] / edges[0] < window.high + window.width:
         end = (
-            f"where the fit ends: {window.where_masses_are(m)}"
+            f"{high:.4g}, where bins have less than {FEWEST_IN_A_BIN} events; {window.where_masses_are(m)}"
             if settings.high is None
             else f"{high:.4g}, where the fit is to end"
         )
@@ -258,7 +258,7 @@ def search_window(
             logger.warning(
                 "%s at %g: the fit is poor, goodness %.2g: its significance means little", scored.bins.window, cut, goodness
             )
-        count = fit.counted(counts, settings.systematic[cut] if settings.systematic else 0.0)
+        count = fit.counted(counts, settings.systematic.get(cut, 0.0))
         result: dict[str, Any] = {
             "expected": count.background,
             "error": count.error,

@@ -24,7 +24,8 @@ def check_shares(values: tuple[float, ...]) -> str | None:
 
 def check_efficiencies(values: tuple[float, ...]) -> str | None:
     """What is wrong with background efficiencies."""
-    return None if all(0 < value <= 1 for value in values) else "must be above 0, and at most 1"
+    wrong = any(not 0 < value <= 1 for value in values) or len(set(values)) < len(values)
+    return "must be different numbers, above 0 and at most 1" if wrong else None
 
 
 def check_injected(values: tuple[float, ...]) -> str | None:
@@ -75,7 +76,7 @@ class SearchOptions(ResumableOptions):
     systematic: tuple[float, ...] = option(
         (),
         "relative error of the background in the window, beside that of the fit: one number for all selections and all "
-        "events, or one for each of --efficiencies",
+        "events, or one for each of --efficiencies (all events then have none, unless 1 is among these)",
         check=check_shares,
         metavar="X",
         default_text="0; LaCATHODE needs it, see docs/search.md",

@@ -37,6 +37,11 @@ CURVE_FILES = (
 )
 
 
+def window_folder(window: Window) -> str:
+    """Name of the folder for the mode's results of a window."""
+    return f"window_{window.center:.4g}"
+
+
 @dataclass(frozen=True)
 class LeftOut:
     """A window that is not searched, and why."""
@@ -61,6 +66,8 @@ class GlobalResult:
         Toys, and those of them with at least this significance.
     n_selections : int
         Fits that were looked at, in data and toys.
+    without_part : tuple of str
+        Selections with a fit in the data that were not looked at, with their significance and the reason.
     """
 
     window: Window
@@ -71,6 +78,17 @@ class GlobalResult:
     n_toys: int
     n_above: int
     n_selections: int = 0
+    without_part: tuple[str, ...] = ()
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether no toy has as much, so that the p-value is only bound from above."""
+        return self.p is not None and self.n_above == 0
+
+    @property
+    def limit(self) -> float | None:
+        """Upper limit at 95 % CL on a global p-value that is bound: none of so many toys has as much in 5 % of all cases."""
+        return 1 - 0.05 ** (1 / self.n_toys) if self.is_bound else None
 
     @property
     def global_z(self) -> float | None:
@@ -82,13 +100,14 @@ class GlobalResult:
         where = f"{self.window} at efficiency {self.efficiency:g}"
         largest = f"largest local significance {self.z:.2f} σ (p0 = {self.p0:.2g}) in {where}"
         of_toys = f"of {self.n_toys} background toys"
+        others = f"; not looked at: {', '.join(self.without_part)}" if self.without_part else ""
         if self.p is None:
-            return f"{largest}; no global p-value without toys"
-        if self.n_above == 0:
-            bound = f"global p-value below {BOUND_OF_NONE / self.n_toys:.2g} at 95 % CL"
-            return f"{largest}; {bound}: none {of_toys} has as much in any of {self.n_selections} fits"
+            return f"{largest}; no global p-value without toys{others}"
+        if self.is_bound:
+            bound = f"global p-value below {self.limit:.2g} at 95 % CL"
+            return f"{largest}; {bound}: none {of_toys} has as much in any of {self.n_selections} fits{others}"
         among = f"{self.n_above} {of_toys} have as much in one of {self.n_selections} fits"
-        return f"{largest}; global p-value {self.p:.2g} ({self.global_z or 0:.1f} σ): {among}"
+        return f"{largest}; global p-value {self.p:.2g} ({self.global_z or 0:.1f} σ): {among}{others}"
 
 
 def as_json(searched: Sequence[SearchedWindow], left_out: Sequence[LeftOut], overall: GlobalResult | None) -> dict[str, Any]:
@@ -103,8 +122,8 @@ def as_json(searched: Sequence[SearchedWindow], left_out: Sequence[LeftOut], ove
         found = asdict(overall) | {
             "window": _edges(overall.window),
             "global_z": overall.global_z,
-            "p_is_bound": overall.n_above == 0,
-            "p_limit_95": BOUND_OF_NONE / overall.n_toys if overall.n_above == 0 and overall.n_toys else None,
+            "p_is_bound": overall.is_bound,
+            "p_limit_95": overall.limit,
         }
     resonant = asdict(searched[0].bins.window.resonant) if searched else None
     return {
@@ -128,7 +147,6 @@ def _edges(window: Window) -> dict[str, Any]:
     return {"low": window.low, "high": window.high, "center": window.center, "unit": window.resonant.unit}
 
 
-BOUND_OF_NONE = -math.log(0.05)  # events that are excluded at 95 % where none is found
 COLUMNS = ("low", "high", "center", "efficiency", "observed", "expected", "error", "fit_error", "p0", "z", "yield", "low_68", "high_68",
            "low_95", "high_95", "limit", "order", "goodness", "method", "failure")  # fmt: skip
 

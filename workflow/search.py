@@ -33,7 +33,7 @@ from search.bins import scan_windows, unit_in_tev
 from search.fit import BackgroundFit, FitError
 from search.hunt import FitSettings, LeftOutError, SearchedWindow, fit_bins, search_window
 from search.options import SearchOptions
-from search.results import COLUMNS, CURVE_FILES, SEARCH_FILES, GlobalResult, LeftOut, as_json, line, rows
+from search.results import COLUMNS, CURVE_FILES, SEARCH_FILES, GlobalResult, LeftOut, as_json, line, rows, window_folder
 from search.selection import ScoredWindow
 from search.toys import PatternToys, Selections, analyse
 from workflow.checks import check_results_are_of
@@ -45,7 +45,8 @@ from workflow.stage import Stage, out_of_date, recover
 logger = logging.getLogger(__name__)
 
 SIGNAL_REGION_TRAIN = 0.5  # with folds it decides nothing
-COUNTING = ("workflow.separation", "background.folds", "background.arrays")  # their logs say how many events the window has
+# Loggers that say how many events the window has, or how many of all events it does not have.
+COUNTING = ("workflow.separation", "workflow.classifiers", "background", "events", "models.density")
 
 
 @contextlib.contextmanager
@@ -105,7 +106,8 @@ class Hunt:
     def data(self) -> tuple[np.ndarray, np.ndarray]:
         """All data [n, 2 + d] with what is injected, without labels, and their rows [n]."""
         events, row = load_events(self.data_dir / f"{ALL_DATA[0]}.npy"), load_array(self.data_dir / f"{ALL_DATA[1]}.npy")
-        events, row = self.injection.into(events, row, self.window, make_rng(self.options.seed or 0, "injection"))
+        with quiet(COUNTING if self.options.blind else ()):
+            events, row = self.injection.into(events, row, self.window, make_rng(self.options.seed or 0, "injection"))
         events = events.copy()
         events[:, -1] = UNKNOWN
         return events, row
@@ -139,7 +141,7 @@ class Hunt:
 
     def folder_of(self, window: Window) -> Path:
         """Where the mode's results of a window are."""
-        return self.folder / f"window_{window.center:.4g}"
+        return self.folder / window_folder(window)
 
     def separation(self, window: Window) -> Stage:
         """The stage that separates all data at the window, as stage 1 does with a table."""
@@ -258,38 +260,45 @@ class Hunt:
 
     def _overall(self, scored: Sequence[ScoredWindow], searched: Sequence[SearchedWindow], m: np.ndarray) -> GlobalResult | None:
         """The global p-value of the largest significance; None where no fit is."""
-        usable = [number for number, window in enumerate(searched) if 1.0 in window.fits]
-        known = [searched[number] for number in usable]
         found = {
-            (w, cut): each
-            for w, window in enumerate(known)
+            (number, each.efficiency): each
+            for number, window in enumerate(searched)
             for each in window.measured
-            if (cut := each.efficiency) in window.fits
+            if each.efficiency in window.fits
         }
-        n_toys = self.options.n_toys
-        if n_toys and found:
+        usable = [number for number, window in enumerate(searched) if 1.0 in window.fits]
+        outcome, without_part = None, {}
+        if self.options.n_toys and usable:
+            without_part = {key: "there is no fit of all events" for key in found if key[0] not in usable}
             try:
-                toys = background_toys([scored[number] for number in usable], [window.richest_fits() for window in known], m)
+                fits = [searched[number].richest_fits() for number in usable]
+                toys = background_toys([scored[number] for number in usable], fits, m)
+                outcome = analyse(toys, self.options.n_toys, self.options.systematic_at, make_rng(self.options.seed or 0, "toys"))
             except FitError as error:
-                logger.warning("no global p-value, there is no fit of all data: %s", error)
-                n_toys = 0
-        if not found:
+                logger.warning("no global p-value, no toys can be drawn: %s", error)
+                without_part = {}
+        if outcome is not None:
+            failing = np.isnan(outcome.z).mean(axis=0)
+            for place, number in enumerate(usable):
+                for each, cut in enumerate(searched[number].fits):
+                    if not outcome.reliable[place, each]:
+                        without_part[number, cut] = f"its fit fails in {100 * failing[place, each]:.0f} % of the toys"
+        named = [
+            f"{searched[number].bins.window} at efficiency {cut:g} ({found[number, cut].z:+.1f} σ; {reason})"
+            for (number, cut), reason in without_part.items()
+        ]
+        for name in named:
+            logger.warning("has no part in the global p-value: %s", name)
+        looked_at = [key for key in found if key not in without_part]
+        if not looked_at:
             return None
-        if not n_toys:
-            (w, cut), measured = max(found.items(), key=lambda each: each[1].z)
-            return GlobalResult(known[w].bins.window, cut, measured.z, measured.p0, None, 0, 0)
-        outcome = analyse(toys, n_toys, self.options.systematic_at, make_rng(self.options.seed or 0, "toys"))
-        for w, window in enumerate(known):
-            for number, cut in enumerate(window.fits):
-                if not outcome.reliable[w, number]:
-                    text = "%s at %g: fails in %.0f %% of the toys, and has no part in the global p-value"
-                    logger.warning(text, window.bins.window, cut, 100 * np.isnan(outcome.z[:, w, number]).mean())
-                    del found[w, cut]
-        if not found:
-            return None
-        (w, cut), measured = max(found.items(), key=lambda each: each[1].z)
+        number, cut = max(looked_at, key=lambda key: found[key].z)
+        measured, window = found[number, cut], searched[number].bins.window
+        if outcome is None:
+            return GlobalResult(window, cut, measured.z, measured.p0, None, 0, 0)
         p, n_above = outcome.global_p(measured.z)
-        return GlobalResult(known[w].bins.window, cut, measured.z, measured.p0, p, n_toys, n_above, len(found))
+        n_toys = self.options.n_toys
+        return GlobalResult(window, cut, measured.z, measured.p0, p, n_toys, n_above, len(looked_at), tuple(named))
 
 
 def background_toys(scored: Sequence[ScoredWindow], fits: Sequence[Mapping[float, BackgroundFit]], m: np.ndarray) -> PatternToys:
@@ -301,30 +310,27 @@ def background_toys(scored: Sequence[ScoredWindow], fits: Sequence[Mapping[float
 def curve_stage(options: SearchOptions, save_dir: Path, folders: Mapping[float, Path], window: Window) -> Stage:
     """Significance against injected signal, in the window that is searched, or that of a scan next to where the signal is counted."""
 
+    names = ("injected_s_over_b", "center", "efficiency", "observed", "expected", "z", "p0")
+
     def inputs() -> list[Path]:
         return [folder / "bump_hunt.json" for folder in folders.values()]
 
     def work(folder: Path) -> dict[str, Any]:
-        found: dict[float, list[float | None]] = {}
+        searched = {
+            x: {each["window"]["center"]: each["efficiencies"] for each in load_json(place / "bump_hunt.json")["windows"]}
+            for x, place in folders.items()
+        }
+        center = min({center for each in searched.values() for center in each}, key=lambda each: abs(each - window.center))
+        found: dict[float, list[float | None]] = {cut: [] for cut in options.cuts}
         lines = []
-        for x, place in folders.items():
-            nearest = min(
-                load_json(place / "bump_hunt.json")["windows"], key=lambda each: abs(each["window"]["center"] - window.center)
-            )
-            for each in nearest["efficiencies"]:
-                found.setdefault(each["efficiency"], []).append(each["z"])
-                lines.append(
-                    (
-                        x,
-                        nearest["window"]["center"],
-                        each["efficiency"],
-                        each["observed"],
-                        each["expected"],
-                        each["z"],
-                        each["p0"],
-                    )
-                )
-        names = ("injected_s_over_b", "center", "efficiency", "observed", "expected", "z", "p0")
+        for x, windows in searched.items():
+            if center not in windows:
+                logger.warning("with S/B = %g injected the window at %.4g is left out: the curve has no point there", x, center)
+            measured = {each["efficiency"]: each for each in windows.get(center, [])}
+            for cut, z in found.items():
+                values = measured.get(cut, {})
+                z.append(values.get("z"))
+                lines.append((x, center, cut, *(values.get(name) for name in names[3:])))
         save_json(folder / "injection.json", {"points": [dict(zip(names, values, strict=True)) for values in lines]})
         save_csv(folder / "injection.csv", names, lines)
         save(figures.significance_against_injected(list(folders), found), folder / f"injection.{options.figures}")

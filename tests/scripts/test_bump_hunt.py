@@ -13,7 +13,10 @@ from paper_runs import write_run
 from toys import toy_background, toy_data, toy_signal, write_own
 
 from common.script import run_script
+from events.window import Window
 from reports.search import search_page
+from search.options import SearchOptions
+from workflow.search import curve_stage
 
 EVENTS = 14_000
 SMALL = ("--cf_model", "hgb", "--cf_n_runs", 1, "--cf_n_ensemble", 2, "--cf_k_folds", 3, "--cf_oversampling", "--cf_no_logit",
@@ -95,6 +98,30 @@ def test_the_report_of_a_search(scan, undrawn):
     )
     table = window.tables[0]
     assert [row[2] for row in table.rows] == [str(each["observed"]) for each in content["windows"][0]["efficiencies"]]
+
+
+def test_the_report_leaves_out_windows_of_an_earlier_scan(scan, undrawn, tmp_path):
+    folder = tmp_path / "scan"
+    shutil.copytree(scan, folder)
+    shutil.copytree(folder / "window_4200", folder / "window_5000")
+    titles = [section.title for section in search_page(folder).sections]
+    assert "Stages of window_4200" in titles
+    assert "Stages of window_5000" not in titles
+
+
+def test_a_curve_is_of_one_window_and_has_a_gap_where_it_is_left_out(scan, tmp_path, caplog):
+    content = results(scan)
+    for name, windows in (("all", content["windows"]), ("other", content["windows"][1:])):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "bump_hunt.json").write_text(json.dumps(content | {"windows": windows}))
+    options = SearchOptions(seed=1, efficiencies=(0.1,))
+    stage = curve_stage(options, tmp_path, {0.0: tmp_path / "all", 0.1: tmp_path / "other"}, Window(3300, 3700))
+    stage.work(tmp_path)
+    points = json.loads((tmp_path / "injection.json").read_text())["points"]
+    assert [(each["injected_s_over_b"], each["efficiency"], each["z"] is None) for each in points] == [
+        (0.0, 1.0, False), (0.0, 0.1, False), (0.1, 1.0, True), (0.1, 0.1, True)]  # fmt: skip
+    assert len({each["center"] for each in points}) == 1
+    assert "left out: the curve has no point there" in caplog.text
 
 
 def test_every_window_is_separated_anew_from_all_data(scan, own):
@@ -230,6 +257,17 @@ def test_injected_signal_is_found_the_better_the_more_it_is(own, signal_file, ru
     assert found(tmp_path / "injected_0.05", 0.1)["interval_95"][0] > 0
 
 
+@pytest.mark.parametrize("mode", ["CATHODE", "CWoLa"])
+def test_a_blind_search_logs_no_number_of_events(mode, own, signal_file, run, small_configs, tmp_path, caplog):
+    """Those of the whole and of the sideband would do: the window has the difference."""
+    caplog.set_level("INFO")
+    flags = () if mode == "CWoLa" else (*small_configs[:2], "--DE_epochs", "1", "--cf_n_samples", "4000")
+    flags = (*flags, "--blind", "--inject", 0.05, "--inject_from", signal_file)
+    run("run_bump_hunt", *SMALL, *flags, data_dir=own, save_dir=tmp_path, mode=mode)
+    counting = re.compile(r"\d+ (?:data|signal events|(?:of \d+ )?(?:events|samples))(?! expected)")
+    assert not [line for line in caplog.messages if counting.search(line)]
+
+
 def test_blind_trains_and_says_what_is_expected_but_not_what_is_there(own, run, tmp_path, caplog):
     caplog.set_level("INFO")
     run("run_bump_hunt", *SMALL, "--blind", data_dir=own, save_dir=tmp_path, mode="CWoLa")
@@ -323,7 +361,8 @@ def test_dry_run_of_a_finished_scan(scan, own, run, capsys):
         (("--mode", "CWoLa", "--systematic", 1.5), "must be 0 or above, and below 1"),
         (("--mode", "CWoLa", "--scan_min", 3500), "belong together"),
         (("--mode", "CWoLa", "--scan_min", 4000, "--scan_max", 3500), "must be below --scan_max"),
-        (("--mode", "CWoLa", "--efficiencies", 0), "must be above 0"),
+        (("--mode", "CWoLa", "--efficiencies", 0), "must be different numbers, above 0 and at most 1"),
+        (("--mode", "CWoLa", "--efficiencies", 0.1, 0.1), "must be different numbers"),
         (("--mode", "CWoLa", "--inject_from", "none.npy"), "needs --inject"),
         (("--mode", "CWoLa", "--inject", 0.1, 0.1), "must be different numbers"),
         (("--mode", "CWoLa", "--inject", 0.1), "no signal events"),
@@ -359,7 +398,9 @@ def test_a_variable_without_a_mass_unit_is_refused(own, fails, tmp_path):
 
 def test_an_injection_of_more_signal_than_is_known_is_refused(own, signal_file, fails, tmp_path):
     flags = ("--inject", 0.9, "--inject_from", signal_file)
-    assert "only 600 are known" in fails("run_bump_hunt", *flags, data_dir=own, save_dir=tmp_path / "out", mode="CWoLa")
+    assert "more signal than the 600 that are known" in fails(
+        "run_bump_hunt", *flags, data_dir=own, save_dir=tmp_path / "out", mode="CWoLa"
+    )
 
 
 def test_signal_is_not_taken_for_background_of_the_injection(own, fails, tmp_path):
