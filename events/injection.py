@@ -51,6 +51,8 @@ class Injection:
         if wanted > inside.sum():
             known = f"the {inside.sum()} that are known in {window}; of the signal, {window.where_masses_are(signal[:, 0])}"
             raise InputError(f"S/B = {self.s_over_b:g} is more signal than {known}")
+        if inside.all():
+            logger.warning("no known signal lies outside %s: without its tails, a little more is found than would be", window)
         n = int(np.searchsorted(np.cumsum(inside), wanted)) + 1 if wanted else 0
         logger.info("%d signal events are injected, %d of them in %s", n, wanted, window)
         return np.concatenate([data, signal[:n]]), np.concatenate([row, np.full(n, INJECTED_ROW, dtype=row.dtype)])
