@@ -162,7 +162,7 @@ def main() -> None:
             if name == options.runs[0]:
                 rows.append(row(f"{100 * s_over_b:g} %, all events", found, [0], ["", ""]))
             best = found["global"]
-            p = f"< {best['p_limit_95']:.2g}" if best["p_is_bound"] else f"{best['p']:.2g}"
+            p = "none" if best is None else f"< {best['p_limit_95']:.2g}" if best["p_is_bound"] else f"{best['p']:.2g}"
             rows.append(row(name, found, range(1, len(found["windows"][0]["efficiencies"])), [p, f"{seconds:.0f}"]))
             results.setdefault(f"{s_over_b:g}", {})[name] = found
             sys.stderr.write(f"{rows[-1]}\n")
