@@ -67,7 +67,7 @@ class Options(SearchOptions, ReportOptions):
         super().__post_init__()
         if self.arrays.mode not in SEARCHED:
             raise InputError(f"{self.arrays.flag('mode')} {self.arrays.mode}: a search needs one of {', '.join(SEARCHED)}")
-        if MODES.get(self.arrays.mode).needs_systematic and not self.systematic:
+        if MODES.get(self.arrays.mode).needs_systematic and not any(self.systematic):
             raise InputError(
                 f"{self.flag('systematic')}: {self.arrays.mode} needs a systematic error, because what its flow gets wrong in the window "
                 "looks like a signal; docs/search.md has measured ones"
@@ -118,10 +118,12 @@ def searches(options: Options, save_dir: Path) -> list[Hunt]:
     """
     from events.regions import EventSource
     from events.window import Window
-    from workflow.records import A_SEARCH, check_own_folder
+    from workflow.records import A_SEARCH, check_own_folder, read_records
     from workflow.search import Hunt
 
     data_dir, given = options.arrays.data_dir, (options.arrays.SR_min, options.arrays.SR_max)
+    if not data_dir.is_dir():
+        raise InputError(f"{data_dir}: no such folder")
     if save_dir.resolve() == data_dir.resolve():
         raise InputError(f"{save_dir}: the separated events are there; the results need a folder of their own")
     source = EventSource(replace(options.arrays, SR_min=None, SR_max=None))
@@ -129,10 +131,16 @@ def searches(options: Options, save_dir: Path) -> list[Hunt]:
     run_all.check(run_in(options, data_dir, save_dir, None))
     stored = source.window
     window = Window(*(edge if value is None else value for value, edge in zip(given, stored.edges, strict=True)), stored.resonant)
+    if window.low >= window.high:
+        raise InputError(f"a signal region from {window.low:g} to {window.high:g}: what is not given is the edge of stage 1")
     amounts = options.inject or (0.0,)
     folders = {x: save_dir / f"injected_{x:g}" if len(amounts) > 1 else save_dir for x in amounts}
     for folder in (save_dir, *folders.values()):
         check_own_folder(folder, A_SEARCH)
+    other = "bump_hunt" if len(amounts) > 1 else "injection_curve"
+    if other in read_records(save_dir):
+        several = "one search" if len(amounts) > 1 else "several searches with injected signal"
+        raise InputError(f"{save_dir}: holds results of {several}; these need another --save_dir")
 
     def steps_of(events: Path, folder: Path) -> list[Step]:
         shared = options.arrays.DE_dir

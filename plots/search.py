@@ -15,7 +15,7 @@ from plots.style import BACKGROUND, BAND, COLOURS, MARKERS, ONE, SIGNAL_REGION, 
 from search.hunt import FittedSpectrum, Measured
 
 MOST_LINES = 10  # of significances in a figure
-PULL_RANGE = 6.0
+PULL_RANGE = 6.0  # at least
 SMALLEST_P0 = 1e-290  # that is drawn: beyond 37 σ the logarithmic axis ends
 
 
@@ -46,10 +46,11 @@ def spectrum_with_fit(spectrum: FittedSpectrum, window: Window, measured: Measur
     for axes in (upper, lower):
         shade_signal_region(axes, *window.edges, named=axes is upper)
     lower.axhline(0, color="black", lw=0.8)
+    reach = max(PULL_RANGE, 1.1 * float(np.abs(pulls[is_shown]).max()))
     unit, label = window.resonant.unit, drawable([window.resonant.axis])[0]
     upper.set(yscale="log", ylabel=drawable([f"events / {unit or 'unit'}"])[0])
     upper.set_title(_what_is_found(measured), loc="left", fontsize=10)
-    lower.set(xlabel=label, xlim=(edges[0], edges[-1]), ylim=(-PULL_RANGE, PULL_RANGE))
+    lower.set(xlabel=label, xlim=(edges[0], edges[-1]), ylim=(-reach, reach))
     lower.set_ylabel("pull (σ)", loc="center")
     fullest = max(float((counts / widths).max()), float((expected / widths).max()))
     upper.set_ylim(max(0.3 * float((expected / widths).min()), 0.1 / float(widths.max())), 3 * fullest)
@@ -90,7 +91,11 @@ def p0_against_center(searched: Sequence[tuple[Window, Sequence[Measured]]]) -> 
         axes.annotate(f"{sigma} σ", (high, float(norm.sf(sigma))), **place)
     label = drawable([f"center of the window in {resonant.axis}"])[0]
     axes.set(
-        yscale="log", ylim=(float(norm.sf(strongest)) / 3, 1), xlim=(low, high), ylabel="local p-value of no excess", xlabel=label
+        yscale="log",
+        ylim=(float(norm.sf(strongest)) / 3, 1),
+        xlim=(low, high),
+        ylabel="local p-value (background only)",
+        xlabel=label,
     )
     axes.legend()
     return figure
@@ -116,6 +121,6 @@ def significance_against_injected(s_over_b: Sequence[float], z: Mapping[float, S
             look = {"marker": MARKERS[number % len(MARKERS)], "color": COLOURS[number % len(COLOURS)]}
             axes.plot(*zip(*points, strict=True), **look, label=_name_of(efficiency))
     axes.axhline(0, color="black", lw=0.8)
-    axes.set(xlabel="injected S/B in the signal region (%)", ylabel="local significance (σ)")
+    axes.set(xlabel="injected signal / data in the signal region (%)", ylabel="local significance (σ)")
     axes.legend()
     return figure

@@ -68,7 +68,7 @@ def _facts(found: StoredSearch) -> list[Fact]:
     local = Fact("Largest local significance", f"{overall['z']:.2f} σ", f"p0 = {overall['p0']:.2g} {where}")
     if overall["p"] is None:
         return [local, Fact("Global p-value", "none", "no toys were thrown"), searched]
-    toys = f"{overall['n_above']} of {overall['n_toys']} background toys have as much in any of {overall['n_selections']} fits"
+    toys = f"as much in any of {overall['n_selections']} fits: {overall['n_above']} of {overall['n_toys']} background toys"
     bound = f"below {overall['p_limit_95']:.2g}" if overall["p_is_bound"] else f"{overall['p']:.2g}"
     return [local, Fact("Global p-value", bound, f"{'at 95 % CL: ' if overall['p_is_bound'] else ''}{toys}"), searched]
 

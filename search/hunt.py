@@ -222,6 +222,14 @@ class SearchedWindow:
         )
 
 
+def _peak_inside(fit: BackgroundFit) -> float | None:
+    """Where a fit has its peak, if it rises to it from where it begins by more than its error there; None if it falls."""
+    edges = np.array(fit.bins.edges)
+    density, error = fit.expected / np.diff(edges), fit.error / np.diff(edges)
+    peak = int(density.argmax())
+    return float(edges[peak : peak + 2].mean()) if density[peak] - density[0] > error[0] else None
+
+
 def search_window(
     scored: ScoredWindow, m: np.ndarray, cuts: Sequence[float], settings: FitSettings, rng: np.random.Generator, *, blind: bool
 ) -> SearchedWindow:
@@ -253,6 +261,9 @@ def search_window(
             measured.append(Measured(cut, found, failure=str(error)))
             logger.warning("%s at %g: %s", scored.bins.window, cut, error)
             continue
+        if (peak := _peak_inside(fit)) is not None:
+            text = "%s at %g: the fit peaks at %.4g; dijet functions are for spectra that fall, and do less well here"
+            logger.warning(text, scored.bins.window, cut, peak)
         goodness = fitter.goodness(counts, fit, GOODNESS_TOYS, rng)
         if goodness < POOR:
             logger.warning(

@@ -31,7 +31,7 @@ def check_efficiencies(values: tuple[float, ...]) -> str | None:
 def check_injected(values: tuple[float, ...]) -> str | None:
     """What is wrong with several S/B."""
     wrong = any(not 0 <= value < 1 for value in values) or len(set(values)) < len(values)
-    return "must be different numbers, of 0 or above and below 1" if wrong else None
+    return "must be different numbers, 0 or above and below 1" if wrong else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +85,8 @@ class SearchOptions(ResumableOptions):
     blind: bool = option(False, "do not look into the windows: expectations only, no significance")
     inject: tuple[float, ...] = option(
         (),
-        "add known signal, so much over the data in the signal region of --data_dir; of several values each is a search of its own",
+        "add known signal, as a share (below 1) of the number of data events in the signal region; of several values each is a search "
+        "of its own",
         check=check_injected,
         default_text="nothing",
         recorded=False,
@@ -104,12 +105,13 @@ class SearchOptions(ResumableOptions):
             raise InputError(f"{self.flag('scan_min')} and {self.flag('scan_max')} belong together")
         if self.scan_min is not None and self.scan_max is not None and self.n_windows > 1 and self.scan_min >= self.scan_max:
             raise InputError(f"{self.flag('scan_min')} {self.scan_min:g} must be below {self.flag('scan_max')} {self.scan_max:g}")
+        if self.fit_min is not None and self.fit_max is not None and self.fit_min >= self.fit_max:
+            raise InputError(f"{self.flag('fit_min')} {self.fit_min:g} must be below {self.flag('fit_max')} {self.fit_max:g}")
         if self.inject_from and not self.inject:
             raise InputError(f"{self.flag('inject_from')} needs {self.flag('inject')}, which says how much")
         if len(self.systematic) not in (0, 1, len(self.efficiencies or EFFICIENCIES)):
-            raise InputError(
-                f"{self.flag('systematic')}: {len(self.systematic)} numbers for {len(self.efficiencies or EFFICIENCIES)} efficiencies"
-            )
+            given = " ".join(f"{value:g}" for value in self.efficiencies or EFFICIENCIES)
+            raise InputError(f"{self.flag('systematic')}: {len(self.systematic)} numbers, but the efficiencies are {given}")
 
     @property
     def cuts(self) -> tuple[float, ...]:

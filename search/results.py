@@ -92,8 +92,8 @@ class GlobalResult:
 
     @property
     def global_z(self) -> float | None:
-        """The global p-value in standard deviations, None where all toys have as much."""
-        return None if self.p in (None, 1.0) else float(norm.isf(self.p))
+        """The global p-value in standard deviations, None where it is only bound, or all toys have as much."""
+        return None if self.p in (None, 1.0) or self.is_bound else float(norm.isf(self.p))
 
     def sentence(self) -> str:
         """What to say."""
@@ -106,8 +106,10 @@ class GlobalResult:
         if self.is_bound:
             bound = f"global p-value below {self.limit:.2g} at 95 % CL"
             return f"{largest}; {bound}: none {of_toys} has as much in any of {self.n_selections} fits{others}"
-        among = f"{self.n_above} {of_toys} have as much in one of {self.n_selections} fits"
-        return f"{largest}; global p-value {self.p:.2g} ({self.global_z or 0:.1f} σ): {among}{others}"
+        among = f"{self.n_above} {of_toys} {'has' if self.n_above == 1 else 'have'} as much in one of {self.n_selections} fits"
+        return (
+            f"{largest}; global p-value {self.p:.2g} ({self.global_z or 0:.1f} σ): {among}, and the data count as another{others}"
+        )
 
 
 def as_json(searched: Sequence[SearchedWindow], left_out: Sequence[LeftOut], overall: GlobalResult | None) -> dict[str, Any]:

@@ -38,7 +38,7 @@ from search.selection import ScoredWindow
 from search.toys import PatternToys, Selections, analyse
 from workflow.checks import check_results_are_of
 from workflow.plan import Step, describe, do_steps
-from workflow.records import locked, warnings_of
+from workflow.records import locked, read_records, warnings_of
 from workflow.separation import write_separated
 from workflow.stage import Stage, out_of_date, recover
 
@@ -124,6 +124,11 @@ class Hunt:
     def windows(self) -> tuple[list[Window], list[LeftOut]]:
         """Those that are searched, and those that cannot be."""
         windows, options, kept, left_out = [self.window], self.options, [], []
+        if (highest := float(self.data[0][:, 0].max(initial=0))) >= self.settings.sqrt_s:
+            energy = f"{options.flag('sqrt_s')} {options.sqrt_s:g} (TeV)"
+            raise InputError(
+                f"{energy}: {self.window.resonant.name} goes up to {self.window.resonant.quantity(f'{highest:.4g}')}"
+            )
         if options.scan_min is not None and options.scan_max is not None:
             windows = scan_windows(options.scan_min, options.scan_max, options.n_windows, self.window.resonant)
         for window in windows:
@@ -217,6 +222,10 @@ class Hunt:
             return [path for place in places for name in names for path in sorted(place.glob(name))]
 
         def work(folder: Path) -> dict[str, Any]:
+            before = read_records(self.folder).get("bump_hunt")
+            was_open = before is not None and not before["options"]["blind"]
+            if was_open and not self.options.blind and (reason := out_of_date(self.stage())):
+                logger.warning("the box was open before, and now %s. Of several results, the first one counts", reason)
             runs = [ScoredRun.read(place, place, [fold.name for fold in fold_folders(place)]) for place in places]
             return self._search(runs, left_out, folder)
 

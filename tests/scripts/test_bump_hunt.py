@@ -153,6 +153,7 @@ def test_again_nothing_is_done_and_other_statistics_train_nothing(scan, own, run
     caplog.clear()
     run("run_bump_hunt", *SMALL, *SCAN, "--systematic", 0.05, data_dir=own, save_dir=folder, mode="CWoLa")
     assert caplog.messages.count("classifiers: up to date") == 2
+    assert "the box was open before, and now --systematic was [], is now [0.05]. Of several results, the first" in caplog.text
     z, other = (
         np.array([each["z"] for window in results(place)["windows"] for each in window["efficiencies"]])
         for place in (scan, folder)
@@ -236,6 +237,12 @@ def test_a_search_among_the_results_of_a_run_is_refused(own, fails, tmp_path):
 def test_a_run_among_the_results_of_a_search_is_refused(own, scan, fails, script, out):
     line = fails(script, data_dir=own, mode="CWoLa", **{out: scan})
     assert "holds results (bump_hunt); a run needs a folder of its own" in line
+
+
+def test_searches_with_several_amounts_have_a_folder_of_their_own(own, scan, signal_file, fails):
+    flags = ("--inject", 0, 0.05, "--inject_from", signal_file)
+    line = fails("run_bump_hunt", *SMALL, *flags, data_dir=own, save_dir=scan, mode="CWoLa")
+    assert "holds results of one search; these need another --save_dir" in line
 
 
 def test_injected_signal_is_found_the_better_the_more_it_is(own, signal_file, run, tmp_path):
@@ -357,16 +364,19 @@ def test_dry_run_of_a_finished_scan(scan, own, run, capsys):
         (("--mode", "ANODE"), "a search needs one of CATHODE, LaCATHODE, CWoLa"),
         (("--mode", "CWoLa", "--cf_k_folds", 0), "needs folds"),
         (("--mode", "LaCATHODE"), "--systematic: LaCATHODE needs a systematic error"),
-        (("--mode", "CWoLa", "--systematic", 0.1, 0.2), "2 numbers for 4 efficiencies"),
+        (("--mode", "CWoLa", "--systematic", 0.1, 0.2), "2 numbers, but the efficiencies are 1 0.1 0.01 0.001"),
         (("--mode", "CWoLa", "--systematic", 1.5), "must be 0 or above, and below 1"),
         (("--mode", "CWoLa", "--scan_min", 3500), "belong together"),
         (("--mode", "CWoLa", "--scan_min", 4000, "--scan_max", 3500), "must be below --scan_max"),
+        (("--mode", "CWoLa", "--fit_min", 5000, "--fit_max", 4000), "--fit_min 5000 must be below --fit_max 4000"),
+        (("--mode", "CWoLa", "--sqrt_s", 4), "--sqrt_s 4 (TeV): m goes up to 8000 GeV"),
+        (("--mode", "CWoLa", "--cf_SR_min", 4000), "a signal region from 4000 to 3700"),
+        (("--mode", "LaCATHODE", "--systematic", 0), "needs a systematic error"),
         (("--mode", "CWoLa", "--efficiencies", 0), "must be different numbers, above 0 and at most 1"),
         (("--mode", "CWoLa", "--efficiencies", 0.1, 0.1), "must be different numbers"),
         (("--mode", "CWoLa", "--inject_from", "none.npy"), "needs --inject"),
         (("--mode", "CWoLa", "--inject", 0.1, 0.1), "must be different numbers"),
         (("--mode", "CWoLa", "--inject", 0.1), "no signal events"),
-        (("--mode", "CWoLa", "--sqrt_s", 3), "above the energy of the collisions"),
         (("--mode", "CWoLa", "--fit_min", 3200), "no window can be searched"),
         (("--mode", "CWoLa", "--cf_SR_min", 9000, "--cf_SR_max", 9500), "no window can be searched"),
     ],

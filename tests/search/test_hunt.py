@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from events.window import Window
+from search.bins import MassBins
 from search.hunt import FitSettings, LeftOutError, fit_bins, search_window
 from search.selection import ScoredWindow
 
@@ -73,6 +74,15 @@ def test_a_spectrum_that_no_fit_describes_leaves_the_window_out():
     comb = np.concatenate([m, np.repeat(np.arange(2.85, 6, 0.31), 400)])
     with pytest.raises(LeftOutError, match="describes the sideband"):
         bins_of(comb)
+
+
+@pytest.mark.parametrize("peaks", [False, True])
+def test_a_spectrum_that_does_not_fall_is_warned_of(peaks, caplog):
+    m = np.random.default_rng(4).normal(3.4, 0.5, 40_000) if peaks else spectrum()
+    m = m[m > 2.6]
+    scored = ScoredWindow(MassBins.around(WINDOW, 2.8, 5.0, 13.0), np.zeros(len(m)), (1000,))
+    search_window(scored, m, (1.0,), SETTINGS, np.random.default_rng(5), blind=False)
+    assert ("the fit peaks at 3." in caplog.text) == peaks
 
 
 def test_an_excess_is_measured():
