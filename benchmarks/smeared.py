@@ -22,6 +22,12 @@ from searches import RUNS, SCAN, prepare
 
 from common.files import load_json
 from common.seeds import make_rng
+from events.columns import Columns
+from events.options import SIDEBAND_TRAIN
+from events.separation import Fractions, SeparatedEvents, separate_table
+from events.view import UNKNOWN
+from events.window import Window
+from workflow.separation import write_separated
 
 SMEARING = 0.15  # of ln m; a window has a full width of 0.11
 HIGHEST = 12.0  # TeV; the energy of the collisions is 13
@@ -35,10 +41,12 @@ def smeared(separated: Path, folder: Path, seed: int) -> Path:
         partial.mkdir(parents=True)
         data, rows = np.load(separated / "data.npy"), np.load(separated / "data_row.npy")
         data[:, 0] *= np.exp(SMEARING * make_rng(seed, "smearing").normal(size=len(data)))
-        kept = data[:, 0] < HIGHEST
-        np.save(partial / "data.npy", data[kept])
-        np.save(partial / "data_row.npy", rows[kept])
-        shutil.copy(separated / "columns.json", partial)
+        data[:, -1] = UNKNOWN
+        data, rows = (each[data[:, 0] < HIGHEST] for each in (data, rows))
+        columns = Columns.read(separated, data.shape[1] - 2)
+        window, rng = Window(*columns.signal_region, columns.resonant), make_rng(seed, "separation")
+        separation = separate_table(data[:, 0], data[:, -1], window, Fractions(SIDEBAND_TRAIN, 0.5, 0.0), rng)
+        write_separated(SeparatedEvents(data, data, rows, separation, seed), columns, window, partial, "png")
         partial.rename(folder)
     return folder
 
