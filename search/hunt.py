@@ -85,7 +85,7 @@ def fit_bins(m: np.ndarray, window: Window, settings: FitSettings) -> MassBins:
         high = float(edges[few[0]] if few else edges[-1])
     if high * edges[1] / edges[0] < window.high + window.width:
         end = (
-            f"{high:.4g}, where bins have less than {FEWEST_IN_A_BIN} events; {window.where_masses_are(m)}"
+            f"{high:.4g}, where bins have fewer than {FEWEST_IN_A_BIN} events; {window.where_masses_are(m)}"
             if settings.high is None
             else f"{high:.4g}, where the fit is to end"
         )

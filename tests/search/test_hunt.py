@@ -56,7 +56,7 @@ def test_the_range_does_not_depend_on_the_window_s_own_events():
     ("window", "settings", "reason"),
     [
         (Window(2.9, 3.2), SETTINGS, "where the fit may begin"),
-        (Window(7.0, 8.0), SETTINGS, "where bins have less than 10 events"),
+        (Window(7.0, 8.0), SETTINGS, "where bins have fewer than 10 events"),
         (WINDOW, FitSettings(13.0, 3.1), "where the fit may begin"),
         (WINDOW, FitSettings(13.0, 0.003), "begin at 0.003, below all data"),
         (WINDOW, FitSettings(13.0, None, 3.8), "where the fit is to end"),
