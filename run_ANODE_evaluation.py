@@ -47,7 +47,7 @@ def stage(options: Options) -> Stage:
     """ANODE's last stage with these options."""
     from background.anode import MODE
     from background.arrays import ARRAY_FILES, in_all_places
-    from background.densities import density_name, load_densities, stored_density
+    from background.densities import density_name, load_densities, stored_densities
     from evaluation.folds import SCORES_FILE
     from evaluation.scores import ANODE_FILES, EVALUATION_FILES, SCORE_FILES
     from events.regions import ALL_DATA, EXTRA_SIGNAL, EXTRA_SIGNAL_IN_ONE, TEST_FILES, EventSource, has_labels
@@ -59,7 +59,7 @@ def stage(options: Options) -> Stage:
 
     def inputs() -> list[Path]:
         extra = () if options.no_extra_signal else (EXTRA_SIGNAL, EXTRA_SIGNAL_IN_ONE)
-        trained = [path for region in MODE.densities for path in stored_density(options, region).files()]
+        trained = [path for each in stored_densities(options, *MODE.densities) for path in each.files()]
         return [*EventSource(options).paths(*((TEST_FILES, *extra) if labelled else (ALL_DATA,))), *trained]
 
     def work(folder: Path) -> dict[str, Any]:

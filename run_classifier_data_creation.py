@@ -36,7 +36,7 @@ def main(options: Options) -> None:
 def stage(options: Options) -> Stage:
     """Stage 3 with these options."""
     from background.arrays import ARRAY_FILES, fold_folder, in_all_places, latent_folder
-    from background.densities import density_name, stored_density
+    from background.densities import density_name, stored_densities
     from background.folds import FoldedEvents
     from background.mode import classifier_mode
     from common.files import save_array, writable_folder
@@ -51,7 +51,7 @@ def stage(options: Options) -> Stage:
     densities = mode.densities_for(options)
 
     def inputs() -> list[Path]:
-        trained = [path for region in densities for path in stored_density(options, region).files()]
+        trained = [path for each in stored_densities(options, *densities) for path in each.files()]
         return [*EventSource(options).paths(*mode.files(options)), *trained, *options.external_samples]
 
     def work(folder: Path) -> dict[str, Any]:

@@ -268,17 +268,6 @@ def share_out(
     return shuffled[:n_first], shuffled[n_first:]
 
 
-def fold_numbers(n_events: int, n_folds: int, rng: np.random.Generator) -> np.ndarray:
-    """The fold [n] of every event, at random; folds differ by one event at most.
-
-    Examples
-    --------
-    >>> np.bincount(fold_numbers(11, 3, np.random.default_rng(1))).tolist()
-    [4, 4, 3]
-    """
-    return rng.permutation(np.arange(n_events, dtype=np.int32) % n_folds)
-
-
 def mix(
     data: tuple[Events, Events],
     background: Background,

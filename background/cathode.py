@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
+
+import numpy as np
 
 from background.arrays import Background
 from background.densities import load_densities
@@ -46,18 +49,27 @@ class Cathode(ClassifierMode):
         if options.external_samples:
             load_external_samples(options.external_samples, source.n_features, source.window)
 
-    def backgrounds(self, source: EventSource, options: ArraysOptions, data: Sequence[Events]) -> Iterator[Background]:
-        yield Background(self.samples(source, options, data[0]))
+    def backgrounds(
+        self, source: EventSource, options: ArraysOptions, data: Sequence[Events], fold: int | None = None
+    ) -> Iterator[Background]:
+        yield Background(self.samples(source, options, data[0], fold))
 
-    def samples(self, source: EventSource, options: ArraysOptions, train: Events) -> Events:
+    def folded_backgrounds(
+        self, source: EventSource, options: ArraysOptions, data: Events, fold: np.ndarray
+    ) -> Iterator[tuple[Background, np.ndarray]]:
+        each = super().folded_backgrounds(source, options, data, fold)
+        return itertools.repeat(next(each), options.k_folds) if options.external_samples else each
+
+    def samples(self, source: EventSource, options: ArraysOptions, train: Events, fold: int | None = None) -> Events:
         """Background events of the signal region."""
         if options.external_samples:
             samples = load_external_samples(options.external_samples, source.n_features, source.window)
             reach = train.x.min(axis=0), train.x.max(axis=0)
             warn_of_extrapolation(samples.x, reach, source.columns.names, "the data's range (in another unit?)")
             return samples
-        (density,) = load_densities(options, source, *self.densities, no_gpu=no_gpu(options.device))
-        rng, bandwidth = source.rng("samples"), options.KDE_bandwidth if options.realistic_conditional else None
+        (density,) = load_densities(options, source, *self.densities, fold=fold, no_gpu=no_gpu(options.device))
+        rng = source.rng("samples" if fold is None else f"samples for fold {fold}")
+        bandwidth = options.KDE_bandwidth if options.realistic_conditional else None
         m = sample_masses(train.m, options.n_samples, source.window, bandwidth, rng)
         x = sample_finite(density, m, rng)
         warn_of_extrapolation(x, density.preprocessing.training_range, source.columns.names)

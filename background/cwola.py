@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Iterator, Sequence
 
@@ -43,7 +44,9 @@ class CWoLa(ClassifierMode):
             center = f"{options.flag('SR_center')} {options.SR_center:g}"
             raise InputError(f"{center} lies outside the signal region, it cannot tell the two strips apart")
 
-    def backgrounds(self, source: EventSource, options: ArraysOptions, data: Sequence[Events]) -> Iterator[Background]:
+    def backgrounds(
+        self, source: EventSource, options: ArraysOptions, data: Sequence[Events], fold: int | None = None
+    ) -> Iterator[Background]:
         strips = source.strips()
         (low, high), (outer_low, outer_high) = source.window.edges, source.outer_edges
         counts = (strips.m <= low).sum(), (strips.m >= high).sum()
@@ -52,14 +55,14 @@ class CWoLa(ClassifierMode):
         logger.info(text, counts[0], outer_low, low, counts[1], upper)
         yield Background(strips)
 
-    def folded_background(
+    def folded_backgrounds(
         self, source: EventSource, options: ArraysOptions, data: Events, fold: np.ndarray
-    ) -> tuple[Background, np.ndarray]:
+    ) -> Iterator[tuple[Background, np.ndarray]]:
         lower, upper = source.in_strips(data.m)
         counts = [np.bincount(fold[strip], minlength=options.k_folds).min() for strip in (lower, upper)]
         if min(counts) < FEWEST_IN_STRIP:
             raise InputError(f"a strip next to the signal region has only {min(counts)} events in one of {options.k_folds} folds")
-        return Background(data[lower | upper]), fold[lower | upper]
+        return itertools.repeat((Background(data[lower | upper]), fold[lower | upper]), options.k_folds)
 
     def weights(self, events: Events, target: np.ndarray, options: LearningOptions) -> np.ndarray:
         center = self._center(events.m[target == 1], options)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from background.arrays import fold_folder
 from background.options import ArraysOptions, DensityOptions, DensityUseOptions
 from common.errors import InputError
 from common.processes import usable_cores
@@ -21,23 +22,38 @@ def density_name(model_file_name: str, region: str) -> str:
     return model_file_name + SUFFIXES[region]
 
 
-def stored_density(options: DensityUseOptions, region: str = "sideband") -> StoredDensity:
-    """Where the density of a region is."""
+def stored_density(options: DensityUseOptions, region: str = "sideband", fold: int | None = None) -> StoredDensity:
+    """Where the density of a region is, the one for a fold where there are folds."""
     if isinstance(options, ArraysOptions) and options.ANODE_models:
         return StoredDensity.of_epochs(options.ANODE_models)
-    return StoredDensity(options.density_folder, density_name(options.model_file_name, region))
+    folder = options.density_folder if fold is None else fold_folder(options.density_folder, fold)
+    return StoredDensity(folder, density_name(options.model_file_name, region))
 
 
-def checked_density(options: DensityUseOptions, source: EventSource, region: str = "sideband") -> StoredDensity:
-    """The density of a region, which describes the features of these events.
+def stored_densities(options: DensityUseOptions, *regions: str) -> list[StoredDensity]:
+    """All densities of these regions that a run uses: one of each, or one for every fold."""
+    n_folds = options.k_folds if isinstance(options, ArraysOptions) else None
+    return [stored_density(options, region, fold) for region in regions for fold in (range(n_folds) if n_folds else (None,))]
+
+
+def trained_on(source: EventSource, fold: int | None = None, n_folds: int | None = None) -> dict[str, object]:
+    """What must be the same of all events that a density is to describe, as plain JSON; with folds, also which one it is for."""
+    return source.describe() | ({} if fold is None else {"fold": f"{fold} of {n_folds}, for {len(source.all_data()[1])} events"})
+
+
+def checked_density(
+    options: DensityUseOptions, source: EventSource, region: str = "sideband", fold: int | None = None
+) -> StoredDensity:
+    """The density of a region (and for a fold), which describes the features of these events.
 
     Raises
     ------
     InputError
-        If it is absent, or was trained on other features, or on events that were shifted otherwise.
+        If it is absent, or was trained on other features, on events that were shifted otherwise, or in other folds.
     """
-    stored = stored_density(options, region)
-    preprocessing = stored.check(source.n_features, source.describe())
+    stored = stored_density(options, region, fold)
+    n_folds = options.k_folds if isinstance(options, ArraysOptions) else None
+    preprocessing = stored.check(source.n_features, trained_on(source, fold, n_folds))
     if isinstance(options, ArraysOptions) and options.no_logit_trained and preprocessing.uses_logit:
         raise InputError(f"{stored.preprocessing_file}: trained with logit, but {options.flag('no_logit_trained')} was given")
     return stored
@@ -52,6 +68,7 @@ def train_density(
     *,
     purpose: str,
     checkpoint: Checkpoint,
+    fold: int | None = None,
 ) -> TrainedDensity:
     """Train the density estimator that the options name.
 
@@ -62,6 +79,8 @@ def train_density(
     ----------
     purpose : str
         From it and the seed comes the estimator's own seed.
+    fold : int, optional
+        The one that is not among the events, and for which the density is.
     """
     estimator = DENSITIES.create(
         options.model,
@@ -81,14 +100,14 @@ def train_density(
         *((events.x, events.m[:, None]) for events in (train, val)),
         use_logit=not options.no_logit,
         names=source.columns.names,
-        trained_on=source.describe(),
+        trained_on=trained_on(source, fold, options.k_folds),
         discrete=options.dequantize,
         checkpoint=checkpoint,
     )
 
 
 def load_densities(
-    options: DensityUseOptions, source: EventSource, *regions: str, no_gpu: bool = False
+    options: DensityUseOptions, source: EventSource, *regions: str, fold: int | None = None, no_gpu: bool = False
 ) -> tuple[FeatureDensity, ...]:
     """The densities of regions, each mixed of its best epochs."""
-    return tuple(checked_density(options, source, region).load(no_gpu=no_gpu) for region in regions)
+    return tuple(checked_density(options, source, region, fold).load(no_gpu=no_gpu) for region in regions)

@@ -38,7 +38,9 @@ class IdealizedAD(ClassifierMode):
         train, val = super().data(source, options)
         return (train, val) if options.extra_bkg else (train[::2], val[::2])
 
-    def backgrounds(self, source: EventSource, options: ArraysOptions, data: Sequence[Events]) -> Iterator[Background]:
+    def backgrounds(
+        self, source: EventSource, options: ArraysOptions, data: Sequence[Events], fold: int | None = None
+    ) -> Iterator[Background]:
         if options.extra_bkg:
             yield Background(source.extra_background())
         else:

@@ -59,13 +59,16 @@ class LaCathode(ClassifierMode):
     def use_all(self, options: ArraysOptions) -> bool:
         return True
 
-    def backgrounds(self, source: EventSource, options: ArraysOptions, data: Sequence[Events]) -> Iterator[Background]:
+    def backgrounds(
+        self, source: EventSource, options: ArraysOptions, data: Sequence[Events], fold: int | None = None
+    ) -> Iterator[Background]:
         """One for every latent space; events outside the flow's training range have no coordinates there."""
-        stored, d = checked_density(options, source), source.n_features
+        stored, d = checked_density(options, source, fold=fold), source.n_features
         names = [Column(f"z_{k}", f"latent $z_{{{k}}}$", "", "coordinate in the flow's latent space") for k in range(1, d + 1)]
         columns = source.columns.with_features(names)
         for flow in stored.versions(options.n_latent_epochs, no_gpu=no_gpu(options.device)):
-            rng, n = source.rng("latent background"), LATENT_OVERSAMPLING * sum(map(len, data))
+            rng = source.rng("latent background" if fold is None else f"latent background for fold {fold}")
+            n = LATENT_OVERSAMPLING * sum(map(len, data))
             masses = rng.choice(data[0].m, n)  # independent of the latent coordinates
             yield Background(as_samples(masses, rng.standard_normal((n, d))), partial(to_latent, flow), columns)
 

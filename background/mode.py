@@ -9,11 +9,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from background.arrays import Background, ClassifierArrays, fold_numbers, mix
+from background.arrays import Background, ClassifierArrays, mix
 from background.options import NOT_FOR_ALL, ArraysOptions, LearningOptions, ModeOptions
 from background.registry import MODES
 from background.weights import balanced
 from common.errors import InputError
+from events.folds import fold_numbers
 from events.regions import ALL_DATA, EXTRA_SIGNAL, EXTRA_SIGNAL_IN_ONE, SIDEBAND, SIGNAL_REGION, TEST_FILES, EventSource
 from events.view import SAMPLE_LABEL, Events
 from events.window import Window
@@ -108,8 +109,13 @@ class ClassifierMode(Mode):
     has_classifier = True
 
     @abstractmethod
-    def backgrounds(self, source: EventSource, options: ArraysOptions, data: Sequence[Events]) -> Iterator[Background]:
-        """What stands for the background of the SR data; several where the events are seen in several latent spaces."""
+    def backgrounds(
+        self, source: EventSource, options: ArraysOptions, data: Sequence[Events], fold: int | None = None
+    ) -> Iterator[Background]:
+        """What stands for the background of the SR data; several where the events are seen in several latent spaces.
+
+        With folds it has not been learned from the one that is scored.
+        """
 
     def data(self, source: EventSource, options: ArraysOptions) -> tuple[Events, Events]:
         """Training and validation events that are compared with the background."""
@@ -129,12 +135,14 @@ class ClassifierMode(Mode):
 
         return map(mixed, self.backgrounds(source, options, data))  # no loop, whose variable would keep the background in memory
 
-    def folded_background(
+    def folded_backgrounds(
         self, source: EventSource, options: ArraysOptions, data: Events, fold: np.ndarray
-    ) -> tuple[Background, np.ndarray]:
-        """What stands for the background of all data, whose folds are given [n], and the folds of the background's events."""
-        background = next(self.backgrounds(source, options, (data[source.window.contains(data.m)],)))
-        return background, fold_numbers(len(background.events), options.k_folds, source.rng("background in folds"))
+    ) -> Iterator[tuple[Background, np.ndarray]]:
+        """For every fold that is scored: what stands for the background of all data, whose folds are given [n], and its own folds."""
+        in_sr = (data[source.window.contains(data.m)],)
+        for scored in range(options.k_folds):
+            background, rng = next(self.backgrounds(source, options, in_sr, scored)), source.rng(f"background for fold {scored}")
+            yield background, fold_numbers(len(background.events), options.k_folds, rng)
 
     def held_out_weights(self, held_out: Events, data: Events, options: LearningOptions) -> np.ndarray:
         """How much every event [n] of held-out background counts where it says what a cut selects, given the data of the same folds."""
@@ -144,6 +152,9 @@ class ClassifierMode(Mode):
         super().check_options(options)
         if options.k_folds and self.needs_labels:
             raise InputError(f"{options.flag('k_folds')}: the {self.name} mode has no folds: it is an upper limit, not a search")
+        if options.k_folds and options.ANODE_models:
+            flags = options.flag("k_folds"), options.flag("ANODE_models")
+            raise InputError(f"{flags[0]}: every fold has a density estimator of its own, {flags[1]} names the weights of one")
 
     def files(self, options: ArraysOptions) -> list[Sequence[str]]:
         """Groups of files of separated events that it reads."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 from background.registry import MODES
 from common.errors import InputError
@@ -11,6 +12,7 @@ from common.options import Options, ResumableOptions, finite, not_negative, opti
 from events.options import EventOptions, ExtraSignalOptions, SplitOptions
 from models.registry import CLASSIFIERS, DENSITIES
 
+SomeFoldOptions = TypeVar("SomeFoldOptions", bound="FoldOptions")
 SAVEDIR = Path("CATHODE_results")
 PRESETS = ("paper",)
 USUAL_FOLDS, FEWEST_FOLDS = 5, 3
@@ -42,6 +44,33 @@ class PresetOptions(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
+class FoldOptions(EventOptions):
+    """Whether events are scored in folds."""
+
+    k_folds: int | None = option(
+        None,
+        "score every event of data.npy by density estimators and classifiers that have neither trained nor validated on its fold, of so "
+        "many; 0: no folds",
+        check=check_folds,
+        default_text=f"{USUAL_FOLDS} where the events have no labels, else 0",
+        chained_as="cf_k_folds",
+    )
+
+    @property
+    def may_have_folds(self) -> bool:
+        """Whether there can be any."""
+        return True
+
+    def with_folds(self: SomeFoldOptions) -> SomeFoldOptions:
+        """The same options with the number of folds written down, which depends on the events."""
+        from events.regions import has_labels
+
+        if self.k_folds is not None or not Path(self.data_dir).is_dir():
+            return self
+        return replace(self, k_folds=USUAL_FOLDS if self.may_have_folds and not has_labels(self.data_dir) else 0)
+
+
+@dataclass(frozen=True, kw_only=True)
 class DensityNameOptions(Options):
     """What a density estimator's files are called."""
 
@@ -56,7 +85,7 @@ class DensityNameOptions(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DensityOptions(DensityNameOptions, SplitOptions, EventOptions, ResumableOptions):
+class DensityOptions(DensityNameOptions, SplitOptions, FoldOptions, ResumableOptions):
     """Options of stage 2."""
 
     model: str = option("flow", "density estimator, see docs/estimators.md", choices=DENSITIES.names)
@@ -93,6 +122,10 @@ class DensityOptions(DensityNameOptions, SplitOptions, EventOptions, ResumableOp
         False, "train on the signal region instead of the sideband, as NAME_inner (for ANODE)", chained_as=None
     )
     savedir: Path = option(SAVEDIR, "folder for the trained estimator", metavar="DIR", chained_as=None, recorded=False)
+
+    @property
+    def may_have_folds(self) -> bool:
+        return not self.inner_model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,7 +167,7 @@ class DensityUseOptions(DensityNameOptions, EventOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ArraysOptions(DensityUseOptions, SplitOptions, ExtraSignalOptions, ModeOptions):
+class ArraysOptions(DensityUseOptions, SplitOptions, FoldOptions, ExtraSignalOptions, ModeOptions):
     """Options of stage 3; which of them a mode has a use for, it says itself (`ClassifierMode.uses`)."""
 
     ANODE_models: tuple[Path, ...] = option(
@@ -171,22 +204,11 @@ class ArraysOptions(DensityUseOptions, SplitOptions, ExtraSignalOptions, ModeOpt
     extra_bkg: bool = option(
         False, "idealized_AD and supervised: take the background from innerdata_extrabkg_*.npy, not from the SR data themselves"
     )
-    k_folds: int | None = option(
-        None,
-        "score every event of data.npy by classifiers that have neither trained nor validated on its fold, of so many; 0: no folds",
-        check=check_folds,
-        default_text=f"{USUAL_FOLDS} where the events have no labels, else 0",
-    )
 
-    def with_folds(self) -> ArraysOptions:
-        """The same options with the number of folds written down, which depends on the events."""
-        from events.regions import has_labels
-
-        if self.k_folds is not None or not Path(self.data_dir).is_dir():
-            return self
+    @property
+    def may_have_folds(self) -> bool:
         mode = MODES.get(self.mode)
-        in_folds = mode.has_classifier and not mode.needs_labels and not has_labels(self.data_dir)
-        return replace(self, k_folds=USUAL_FOLDS if in_folds else 0)
+        return mode.has_classifier and not mode.needs_labels
 
 
 # Those of `ArraysOptions` that only some modes have a use for; they say so in `uses`.

@@ -45,7 +45,9 @@ class Supervised(ClassifierMode):
             raise InputError(f"{source.data_dir}: no innerdata_extrasig*.npy with events, supervised training needs extra signal")
         return signal
 
-    def backgrounds(self, source: EventSource, options: ArraysOptions, data: Sequence[Events]) -> Iterator[Background]:
+    def backgrounds(
+        self, source: EventSource, options: ArraysOptions, data: Sequence[Events], fold: int | None = None
+    ) -> Iterator[Background]:
         if options.extra_bkg:
             yield Background(source.extra_background())
         else:

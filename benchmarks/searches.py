@@ -3,8 +3,8 @@
     python benchmarks/searches.py --features_file pythia_dijets.features.h5 --extra_bkg_file extra_inneronly.features.h5
 
 Stage 1 injects signal at 3.5 TeV, run_bump_hunt.py scans six windows from 3.2 to 5.0 TeV, without labels. The density estimators are
-trained once for every window, and shared. LaCATHODE's flow has learned from some of the events of the sideband and not from others: if
-it remembers them, cuts select another share of them (compared in bins of the mass).
+trained once for every window and fold, and shared. If a flow of LaCATHODE remembers the events that it has learned from, cuts select
+another share of them than of those of the fold that it is for (compared in bins of the mass).
 """
 
 from __future__ import annotations
@@ -19,9 +19,17 @@ import measuring
 import numpy as np
 from calibration import read
 
+from background.arrays import SCALER_FILE, fold_folder
+from background.densities import checked_density
+from background.lacathode import to_latent
+from background.options import ArraysOptions
 from common.files import load_json
-from events.records import load_scores
+from events.folds import learned_from
+from events.regions import EventSource
+from models.registry import CLASSIFIERS
+from models.scalers import scaler_from_dict
 from search.fit import FitError, SpectrumFitter
+from workflow.classifiers import NAME
 
 SCAN = ("--scan_min", 3.2, "--scan_max", 5.0, "--n_windows", 6, "--n_toys", 300)
 SAMPLES = ("--mode", "CATHODE", "--cf_n_samples", 200_000, "--cf_realistic_conditional", "--cf_oversampling", "--cf_no_logit")
@@ -30,7 +38,18 @@ NETWORKS = ("--cf_n_runs", 1, "--cf_n_ensemble", 2, "--cf_epochs", 15)
 RUNS = {
     "CATHODE, trees": (*SAMPLES, *TREES),
     "CWoLa, trees": ("--mode", "CWoLa", "--cf_oversampling", "--cf_no_logit", *TREES),
-    "LaCATHODE, trees": ("--mode", "LaCATHODE", "--cf_use_class_weights", *TREES, "--systematic", 0, 0.02, 0.06, 0.25),
+    "LaCATHODE, trees": (
+        "--mode",
+        "LaCATHODE",
+        "--cf_use_class_weights",
+        "--cf_save_model",
+        *TREES,
+        "--systematic",
+        0,
+        0.02,
+        0.06,
+        0.25,
+    ),
     "CATHODE, networks": (*SAMPLES, *NETWORKS),
 }
 N_BINS = 20
@@ -52,24 +71,31 @@ def prepare(options: Any, s_over_b: float) -> Path:
     return folder
 
 
-def memory(window: Path) -> dict[str, Any]:
-    """Whether the flow's training events in the sideband are selected as often as those that it has not learned from.
+def memory(window: Path, flows: Path) -> dict[str, Any]:
+    """Whether what scores fold 0 selects the sideband events that its flow has learned from as often as those of fold 0.
 
     For every efficiency the two shares, and χ² of their difference in bins of the mass with its degrees of freedom.
     """
-    scores, folder = load_scores(window / "scores.npy"), window / "separated_data"
+    options = ArraysOptions(data_dir=window / "separated_data", savedir=window, DE_dir=flows, mode="LaCATHODE").with_folds()
+    source, place = EventSource(options), fold_folder(window, 0)
+    flow = checked_density(options, source, fold=0).versions(1)[0]
+    scaler, classifier = scaler_from_dict(load_json(place / SCALER_FILE)), CLASSIFIERS.load(place, NAME)
+    data, fold = source.all_data()[0], np.load(window / "folds.npy")["fold"]
+    outside, learned = ~source.window.contains(data.m), learned_from(0, options.k_folds)[0]
 
-    def rows(name: str) -> np.ndarray:
-        events = np.ascontiguousarray(np.load(folder / f"{name}.npy")[:, :-1])
-        return events.view(f"V{events.itemsize * events.shape[1]}")[:, 0]
+    def scored(folds: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+        """Masses and scores of sideband events."""
+        events = to_latent(flow, data[outside & np.isin(fold, folds)])
+        events = events[np.isfinite(events.x).all(axis=1)]
+        return events.m, classifier.predict_runs(scaler.transform(events.x)).mean(axis=0)
 
-    trained, untrained = (np.isin(rows("data"), rows(f"outerdata_{part}")) for part in ("train", "test"))
-    edges = np.quantile(scores["m"], np.linspace(0, 1, N_BINS + 1))
+    both, held_out = (scored(learned), scored([0])), np.load(place / "preds_matris_held_out.npy").mean(axis=(0, 1))
+    edges = np.quantile(both[0][0], np.linspace(0, 1, N_BINS + 1))
+    all_of = np.array([np.histogram(m, edges)[0] for m, _ in both])
     found = {}
     for cut in (0.1, 0.01, 0.001):
-        passed = scores["background_efficiency"] <= cut
-        all_of, of = (np.array([np.histogram(scores["m"][group & some], edges)[0] for group in (trained, untrained)])
-                      for some in (np.ones(len(passed), dtype=bool), passed))  # fmt: skip
+        threshold = np.nanquantile(held_out, 1 - cut)
+        of = np.array([np.histogram(m[score >= threshold], edges)[0] for m, score in both])
         share = of / np.maximum(all_of, 1)
         pooled = of.sum(axis=0) / np.maximum(all_of.sum(axis=0), 1)
         variance = pooled * (1 - pooled) * (1 / np.maximum(all_of, 1)).sum(axis=0)
@@ -131,7 +157,7 @@ def runs(options: Any, s_over_b: float) -> Iterator[tuple[str, float, dict[str, 
         found = kept(load_json(out / "bump_hunt.json"))
         found["true_background"] = of_background(separated, out)
         if name.startswith("LaCATHODE"):
-            found["memory"] = {window.name: memory(window) for window in sorted(out.glob("window_*"))}
+            found["memory"] = {each.name: memory(each, flows / each.name) for each in sorted(out.glob("window_*"))}
         yield name, seconds, found
 
 

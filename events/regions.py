@@ -14,6 +14,7 @@ from common.files import array_shape, load_array, missing_files
 from common.seeds import make_rng
 from events.columns import FILE as COLUMNS_FILE
 from events.columns import Columns
+from events.folds import folds_of_data, learned_from
 from events.options import EventOptions
 from events.view import UNKNOWN, Events, load_events, n_features_in
 from events.window import stored_window
@@ -181,6 +182,15 @@ class EventSource:
                 f"and outerdata_*.npy {of_split}: they are of different separations"
             )
         return self._load(ALL_DATA[:1]), row
+
+    def sideband_for_fold(self, scored: int, n_folds: int) -> tuple[Events, Events]:
+        """Training and validation events of the sideband for what will score a fold: all data of some of the other folds."""
+        data, fold = self.all_data()[0], folds_of_data(array_shape(self._path(ALL_DATA[1]))[0], n_folds)
+        outside = ~self.window.contains(data.m)
+        train, val = (data[outside & np.isin(fold, folds)] for folds in learned_from(scored, n_folds))
+        if len(train) == 0 or len(val) == 0:
+            raise InputError(f"{self.data_dir}: the sideband is empty in some of {n_folds} folds")
+        return train, val
 
     def test(self) -> Events:
         """Test events of the signal region; the extra test background joins them where it exists."""

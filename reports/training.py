@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from background.arrays import fold_folders
+from background.arrays import fold_folder, fold_folders
 from background.options import TREES
 from common.errors import InputError
 from common.files import load_json
@@ -37,15 +37,18 @@ def density_losses(run: RunFolder) -> Section | None:
 
 
 def _density(place: Path, name: str, record: Record) -> Picture:
-    """The losses of one density estimator."""
+    """The losses of one density estimator, with folds of the first one."""
+    in_folds, results = bool(record["options"].get("k_folds")), record["results"]
+    place, results = (fold_folder(place, 0), results.get("fold 0", {})) if in_folds else (place, results)
     curves = load_density_losses(place, name)
     usable = EpochStore(place, f"{name}_").usable()[0] if (place / f"{name}_estimator.json").is_file() else {}
     chosen = EpochRule("lowest", N_MIXED, MIXED_WITHIN).choose(usable) if usable else []
     figure = loss_curves(curves, r"$-\log p(x|m)$ per event (nats)", first_epoch=-1, chosen=chosen)
-    lowest = record["results"].get("lowest_validation_loss", float(np.nanmin(curves["validation"][1:])))
+    lowest = results.get("lowest_validation_loss", float(np.nanmin(curves["validation"][1:])))
     region = "signal region" if record["options"].get("inner_model") else "sideband"
     alt = f"Training and validation loss of {name} against the epoch; the lowest validation loss is {lowest:.4f} nats."
-    return Picture.of(figure, alt, f"{name}, {region}. Lowest validation loss {lowest:.4f} nats; {len(chosen)} mixed.")
+    of_which = f"{name}, {region}{', the first fold' if in_folds else ''}"
+    return Picture.of(figure, alt, f"{of_which}. Lowest validation loss {lowest:.4f} nats; {len(chosen)} mixed.")
 
 
 def closure(run: RunFolder) -> Section | None:

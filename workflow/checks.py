@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from background.densities import stored_density
+from background.densities import stored_densities
 from background.mode import Mode
 from background.options import USUAL_FOLDS, ArraysOptions
 from common.errors import InputError
@@ -89,9 +89,13 @@ def check_events(mode: Mode, options: ArraysOptions, *, density_is_trained: bool
     mode.check(source, options)
     if not options.no_extra_signal:
         source.extra_signal()
-    for region in mode.densities_for(options):
-        if not density_is_trained:
-            source.sideband() if region == "sideband" else source.signal_region(separate_val_set=options.separate_val_set)
-        for path in stored_density(options, region).files() if density_is_trained else ():
+    regions = mode.densities_for(options)
+    if density_is_trained:
+        for path in (path for each in stored_densities(options, *regions) for path in each.files()):
             if not path.is_file():
                 raise InputError(f"{path}: no such file")
+    elif options.k_folds and regions:
+        source.sideband_for_fold(0, options.k_folds)
+    else:
+        for region in regions:
+            source.sideband() if region == "sideband" else source.signal_region(separate_val_set=options.separate_val_set)

@@ -235,7 +235,8 @@ def most_shifted(curves: Curves) -> dict[str, list[PaperRun]]:
 def losses(runs: Sequence[PaperRun]) -> dict[str, dict[str, np.ndarray]]:
     """Training and validation losses [n_runs, epochs + 1] of every density estimator by its name, index 0 before training."""
     found: dict[str, dict[str, list[np.ndarray]]] = {}
-    for path in (path for run in runs for path in sorted(run.folder.glob("*_val_losses.npy"))):
+    places = [place for run in runs for place in (run.folder, *fold_folders(run.folder))]
+    for path in (path for place in places for path in sorted(place.glob("*_val_losses.npy"))):
         name = path.name.removesuffix("_val_losses.npy")
         both = found.setdefault(name, {"training": [], "validation": []})
         for part, curve in load_density_losses(path.parent, name).items():

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 from toys import toy_background, toy_data, write_own
 
 from background.arrays import ClassifierArrays
+from background.densities import stored_densities
 from background.folds import FoldedEvents
 from background.options import ArraysOptions, ClassifierOptions
 from background.registry import MODES
@@ -133,6 +137,32 @@ def test_events_outside_the_range_stay_as_nan(own, samples, tmp_path):
     assert len(again.held_out) == len(arrays.held_out)
 
 
+@pytest.mark.parametrize("n_folds", [3, 5])
+def test_what_scores_a_fold_learns_from_no_sideband_event_of_it(own, n_folds):
+    source = EventSource(ArraysOptions(data_dir=own, seed=1))
+    data = source.all_data()[0]
+    fold = folded(own, "CWoLa", k_folds=n_folds).record["fold"]
+    outside = (data.m <= LOW) | (data.m >= HIGH)
+    for scored in range(n_folds):
+        train, val = source.sideband_for_fold(scored, n_folds)
+        assert known(val) == known(data[outside & (fold == (scored + 1) % n_folds)])
+        assert known(train) | known(val) == known(data[outside & (fold != scored)])
+        assert not known(train) & known(val)
+
+
+def test_folds_are_those_of_the_data_whatever_the_seed(own):
+    """So that runs with other seeds can share the density estimators of all folds."""
+    options = [ArraysOptions(data_dir=own, seed=seed, mode="CWoLa").with_folds() for seed in (1, 2)]
+    records = [FoldedEvents(MODES.get("CWoLa"), EventSource(each), each).record for each in options]
+    np.testing.assert_array_equal(*records)
+
+
+def test_density_estimators_of_a_mode_in_folds_are_those_of_all_folds(tmp_path):
+    options = ArraysOptions(savedir=tmp_path, DE_dir=tmp_path / "flows", k_folds=3)
+    assert [each.folder for each in stored_densities(options, "sideband")] == [tmp_path / "flows" / f"fold_{k}" for k in range(3)]
+    assert [each.folder for each in stored_densities(replace(options, k_folds=0), "sideband")] == [tmp_path / "flows"]
+
+
 def test_labels_decide_whether_folds_are_usual(own, toy_dir):
     assert ArraysOptions(data_dir=own).with_folds().k_folds == 5
     assert ArraysOptions(data_dir=own, k_folds=0).with_folds().k_folds == 0
@@ -162,6 +192,7 @@ def test_too_few_events_for_so_many_folds(own):
     ("supervised", {"k_folds": 5}, "has no folds"),
     ("idealized_AD", {"k_folds": 5}, "has no folds"),
     ("LaCATHODE", {"k_folds": 5, "n_latent_epochs": 2}, "needs --n_latent_epochs 1"),
+    ("CATHODE", {"k_folds": 5, "ANODE_models": (Path("flow_epoch_1.par"),)}, "has a density estimator of its own"),
 ])  # fmt: skip
 def test_options_that_make_no_sense_in_folds(mode, options, message):
     with pytest.raises(InputError, match=message):
