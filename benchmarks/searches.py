@@ -32,7 +32,17 @@ from search.fit import FitError, SpectrumFitter
 from workflow.classifiers import NAME
 
 SCAN = ("--scan_min", 3.2, "--scan_max", 5.0, "--n_windows", 6, "--n_toys", 300)
-SAMPLES = ("--mode", "CATHODE", "--cf_n_samples", 200_000, "--cf_realistic_conditional", "--cf_oversampling", "--cf_no_logit")
+SAMPLES = (
+    "--mode",
+    "CATHODE",
+    "--DE_epochs",
+    10,
+    "--cf_n_samples",
+    200_000,
+    "--cf_realistic_conditional",
+    "--cf_oversampling",
+    "--cf_no_logit",
+)
 TREES = ("--cf_model", "hgb", "--cf_n_runs", 1, "--cf_n_ensemble", 20)
 NETWORKS = ("--cf_n_runs", 1, "--cf_n_ensemble", 2, "--cf_epochs", 15)
 RUNS = {

@@ -34,7 +34,7 @@ def test_reaches_the_optimal_auc():
 def test_members_are_independent_of_their_neighbours():
     """The members start differently, and one that has become NaN leaves the other alone."""
     X, y = two_gaussians(600)
-    classifier = NeuralNetworkClassifier(n_runs=2, **SETTINGS)
+    classifier = NeuralNetworkClassifier(n_runs=2, no_gpu=True, **SETTINGS)
     pair = classifier.fit(X, y, X, y).predict_runs(X)
     assert not np.allclose(pair[0], pair[1])
     module = classifier.module_
@@ -126,7 +126,7 @@ def test_runs_are_the_same_in_one_process_and_in_two(tmp_path, keep, monkeypatch
     started, start = [], processes._start
     monkeypatch.setattr(processes, "_start", lambda *given: started.append(given) or start(*given))
     X, y = two_gaussians(400)
-    settings = SETTINGS | {"n_runs": 7, "early_stopping": True, "patience": 2, "lr": 0.02, "epochs": 12}
+    settings = SETTINGS | {"n_runs": 7, "early_stopping": True, "patience": 2, "lr": 0.02, "epochs": 12, "no_gpu": True}
     one, two = (
         NeuralNetworkClassifier(tmp_path / str(n) if keep else None, n_jobs=n, n_scored_epochs=3 if keep else 1, **settings)
         for n in (1, 2)

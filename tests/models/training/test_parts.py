@@ -32,7 +32,7 @@ def _two_cores(monkeypatch):
 
 
 def flow(n_jobs: int, **settings: object) -> ConditionalNormalizingFlow:
-    settings = {"num_inputs": 2, "num_blocks": 2, "num_hidden": 8, "epochs": 4, "random_state": 3} | settings
+    settings = {"num_inputs": 2, "num_blocks": 2, "num_hidden": 8, "epochs": 4, "random_state": 3, "no_gpu": True} | settings
     return ConditionalNormalizingFlow(n_jobs=n_jobs, **settings)
 
 
@@ -89,7 +89,7 @@ def tell(self, first):
     sys.stdout.write(f"{self._process.pid}\\n"); sys.stdout.flush(); begin(self, first)
 Parts.begin = tell
 X = np.random.default_rng(0).normal(size=(1000, 2))
-ConditionalNormalizingFlow(num_inputs=2, num_blocks=1, num_hidden=8, epochs=100000, n_jobs=2).fit(X, X[:, :1])
+ConditionalNormalizingFlow(num_inputs=2, num_blocks=1, num_hidden=8, epochs=100000, n_jobs=2, no_gpu=True).fit(X, X[:, :1])
 """
 
 
