@@ -14,7 +14,7 @@ from background.options import NOT_FOR_ALL, ArraysOptions, LearningOptions, Mode
 from background.registry import MODES
 from background.weights import balanced
 from common.errors import InputError
-from events.folds import fold_numbers
+from events.folds import fold_numbers, learned_from
 from events.regions import ALL_DATA, EXTRA_SIGNAL, EXTRA_SIGNAL_IN_ONE, SIDEBAND, SIGNAL_REGION, TEST_FILES, EventSource
 from events.view import SAMPLE_LABEL, Events
 from events.window import Window
@@ -139,10 +139,15 @@ class ClassifierMode(Mode):
         self, source: EventSource, options: ArraysOptions, data: Events, fold: np.ndarray
     ) -> Iterator[tuple[Background, np.ndarray]]:
         """For every fold that is scored: what stands for the background of all data, whose folds are given [n], and its own folds."""
-        in_sr = (data[source.window.contains(data.m)],)
-        for scored in range(options.k_folds):
-            background, rng = next(self.backgrounds(source, options, in_sr, scored)), source.rng(f"background for fold {scored}")
-            yield background, fold_numbers(len(background.events), options.k_folds, rng)
+        in_sr = source.window.contains(data.m)
+
+        def for_fold(scored: int) -> tuple[Background, np.ndarray]:
+            trains = np.isin(fold, learned_from(scored, options.k_folds)[0])  # whose masses the background may have
+            background = next(self.backgrounds(source, options, (data[in_sr & trains], data[in_sr & ~trains]), scored))
+            rng = source.rng(f"background for fold {scored}")
+            return background, fold_numbers(len(background.events), options.k_folds, rng)
+
+        return map(for_fold, range(options.k_folds))
 
     def held_out_weights(self, held_out: Events, data: Events, options: LearningOptions) -> np.ndarray:
         """How much every event [n] of held-out background counts where it says what a cut selects, given the data of the same folds."""
