@@ -207,6 +207,7 @@ def check(options: Options) -> None:
 def flags_of_classifiers(options: Options) -> list[str]:
     """The flags that were given and that only stages 3 and 4 have."""
     used = {part.flag(f.name) for part in (options.density, options.likelihood) for f in fields(part) if "help" in f.metadata}
+    used -= {options.density.flag("k_folds")}  # without classifiers there are none
     flags = {
         part.flag(f.name): None
         for part in (options.arrays, options.classifiers)

@@ -38,7 +38,7 @@ def stored_densities(options: DensityUseOptions, *regions: str) -> list[StoredDe
 
 def trained_on(source: EventSource, fold: int | None = None, n_folds: int | None = None) -> dict[str, object]:
     """What must be the same of all events that a density is to describe, as plain JSON; with folds, also which one it is for."""
-    return source.describe() | ({} if fold is None else {"fold": f"{fold} of {n_folds}, for {len(source.all_data()[1])} events"})
+    return source.describe() | ({} if fold is None else {"fold": f"{fold} of {n_folds}", "data": source.all_data_digest})
 
 
 def checked_density(
@@ -49,7 +49,7 @@ def checked_density(
     Raises
     ------
     InputError
-        If it is absent, or was trained on other features, on events that were shifted otherwise, or in other folds.
+        If it is absent, or was trained on other features, on events that were shifted otherwise, or in other folds or data.
     """
     stored = stored_density(options, region, fold)
     n_folds = options.k_folds if isinstance(options, ArraysOptions) else None

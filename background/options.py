@@ -123,6 +123,14 @@ class DensityOptions(DensityNameOptions, SplitOptions, FoldOptions, ResumableOpt
     )
     savedir: Path = option(SAVEDIR, "folder for the trained estimator", metavar="DIR", chained_as=None, recorded=False)
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.inner_model and self.k_folds:
+            flags = self.flag("k_folds"), self.flag("inner_model")
+            raise InputError(
+                f"{flags[0]} {self.k_folds}: {flags[1]} has no folds, ANODE scores what both its densities have seen"
+            )
+
     @property
     def may_have_folds(self) -> bool:
         return not self.inner_model

@@ -3,8 +3,8 @@
     python benchmarks/searches.py --features_file pythia_dijets.features.h5 --extra_bkg_file extra_inneronly.features.h5
 
 Stage 1 injects signal at 3.5 TeV, run_bump_hunt.py scans six windows from 3.2 to 5.0 TeV, without labels. The density estimators are
-trained once for every window and fold, in 10 epochs, and shared. If a flow of LaCATHODE remembers the events that it has learned from, cuts select
-another share of them than of those of the fold that it is for (compared in bins of the mass).
+trained once for every window and fold, in 10 epochs, and shared. If a flow of LaCATHODE remembers the events that it has learned from,
+cuts select another share of them than of those of the fold that it is for (compared in bins of the mass).
 """
 
 from __future__ import annotations

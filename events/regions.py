@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -183,9 +185,17 @@ class EventSource:
             )
         return self._load(ALL_DATA[:1]), row
 
+    @cached_property
+    def all_data_digest(self) -> str:
+        """By which all data, and their order, are told from others."""
+        data, row = self._read(ALL_DATA[0]), load_array(self._path(ALL_DATA[1]))
+        digest = hashlib.sha256(row.tobytes() + np.ascontiguousarray(data[:, 0]).tobytes())
+        return f"{len(data)} events, {digest.hexdigest()[:16]}"
+
     def sideband_for_fold(self, scored: int, n_folds: int) -> tuple[Events, Events]:
         """Training and validation events of the sideband for what will score a fold: all data of some of the other folds."""
-        data, fold = self.all_data()[0], folds_of_data(array_shape(self._path(ALL_DATA[1]))[0], n_folds)
+        data, row = self.all_data()
+        fold = folds_of_data(len(row), n_folds)
         outside = ~self.window.contains(data.m)
         train, val = (data[outside & np.isin(fold, folds)] for folds in learned_from(scored, n_folds))
         if len(train) == 0 or len(val) == 0:

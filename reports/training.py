@@ -28,12 +28,13 @@ from workflow.records import Record
 def density_losses(run: RunFolder) -> Section | None:
     """Loss curves of every density estimator, with the epochs that are mixed."""
     pictures = [_density(place, name, record) for place, name, record in run.densities()]
+    tables = [table for _, name, record in run.densities() if (table := _density_in_folds(name, record))]
     if not pictures and (run.mode is None or not run.mode.densities):
         return None
     if not pictures:
         raise InputError("no record of a density estimator")
     text = "Losses are -log p of the logit-transformed, standardized features. The epochs that are marked are mixed into the density."
-    return Section("Training of the density", [text], pictures)
+    return Section("Training of the density", [text], pictures, tables)
 
 
 def _density(place: Path, name: str, record: Record) -> Picture:
@@ -49,6 +50,17 @@ def _density(place: Path, name: str, record: Record) -> Picture:
     alt = f"Training and validation loss of {name} against the epoch; the lowest validation loss is {lowest:.4f} nats."
     of_which = f"{name}, {region}{', the first fold' if in_folds else ''}"
     return Picture.of(figure, alt, f"{of_which}. Lowest validation loss {lowest:.4f} nats; {len(chosen)} mixed.")
+
+
+def _density_in_folds(name: str, record: Record) -> Table | None:
+    """The lowest validation loss of every fold's density estimator; None where there are no folds."""
+    folds = {key: found for key, found in record["results"].items() if key.startswith("fold ")}
+    rows = [
+        (key, f"{found['lowest_validation_loss']:.4f}", str(found["in_epoch"]), str(found["mixed_versions"]))
+        for key, found in folds.items()
+    ]
+    head = ("for", "lowest validation loss (nats)", "in epoch", "epochs that are mixed")
+    return Table(f"{name} of every fold", head, rows) if rows else None
 
 
 def closure(run: RunFolder) -> Section | None:

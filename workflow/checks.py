@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from background.densities import stored_densities
@@ -14,6 +15,11 @@ from evaluation.curves import MIN_BACKGROUND
 from events.regions import EventSource, has_labels
 from workflow.records import fingerprints, read_records
 from workflow.stage import Stage
+
+_OTHER_KIND = {
+    True: "; the density estimator there is one for all events, not one for every fold",
+    False: "; the density estimators there are those of folds",
+}
 
 
 def check_there(folder: Path, names: Sequence[str]) -> None:
@@ -93,7 +99,9 @@ def check_events(mode: Mode, options: ArraysOptions, *, density_is_trained: bool
     if density_is_trained:
         for path in (path for each in stored_densities(options, *regions) for path in each.files()):
             if not path.is_file():
-                raise InputError(f"{path}: no such file")
+                others = stored_densities(replace(options, k_folds=0 if options.k_folds else USUAL_FOLDS), *regions)
+                has_others = others[0].preprocessing_file.is_file()
+                raise InputError(f"{path}: no such file{_OTHER_KIND[bool(options.k_folds)] if has_others else ''}")
     elif options.k_folds and regions:
         source.sideband_for_fold(0, options.k_folds)
     else:

@@ -189,7 +189,7 @@ def perform(stage: Stage, *, resume: bool, command: Sequence[str] | None = None)
                 "command": shlex.join(sys.argv if command is None else command),
                 **stage.settings,
                 "inputs": inputs,
-                "read_from": sorted({str(path.parent.resolve()) for path in stage.inputs()} - {str(stage.folder.resolve())}),
+                "read_from": sorted({str(_results_folder(path)) for path in stage.inputs()} - {str(stage.folder.resolve())}),
                 "environment": environment(),
                 "threads": threads,
                 "start": now(),
@@ -215,6 +215,12 @@ def perform(stage: Stage, *, resume: bool, command: Sequence[str] | None = None)
         raise
     save_json(folder / FINISHED, record)
     _put_in_place(folder)
+
+
+def _results_folder(path: Path) -> Path:
+    """The folder of results that a file belongs to, which may be the one above its own (that of a fold)."""
+    folder = path.parent.resolve()
+    return folder.parent if not (folder / RECORD).is_file() and (folder.parent / RECORD).is_file() else folder
 
 
 def _state(path: Path) -> tuple[int, int] | None:

@@ -110,14 +110,47 @@ def test_the_flow_for_a_fold_knows_nothing_of_its_sideband_events(own, tmp_path,
             assert (first.read_bytes() == second.read_bytes()) == alike, first
     results = json.loads((tmp_path / "first" / "STAGE.json").read_text())["density_estimator my_ANODE_model"]["results"]
     assert results.keys() == {"fold 0", "fold 1", "fold 2"}
-    folds_4 = {"data_dir": own, "savedir": tmp_path / "out", "DE_dir": tmp_path / "first", "seed": 1}
+    shared = {"data_dir": own, "savedir": tmp_path / "out", "DE_dir": tmp_path / "first", "seed": 1}
+    other_order = write_own(tmp_path / "other", toy_data(EVENTS, 150)[::-1])
+    line = fails("run_classifier_data_creation", "--k_folds", 3, **(shared | {"data_dir": other_order}))
+    assert "trained with data 6989 events" in line
     (tmp_path / "first" / "fold_0").rename(tmp_path / "first" / "fold_3")
     shutil.copytree(tmp_path / "first" / "fold_3", tmp_path / "first" / "fold_0")
-    line = fails("run_classifier_data_creation", "--k_folds", 4, **folds_4)
-    assert "trained with fold 0 of 3, for 6989 events, but the events have 0 of 4, for 6989 events" in line
+    line = fails("run_classifier_data_creation", "--k_folds", 4, **shared)
+    assert "trained with fold 0 of 3, but the events have 0 of 4" in line
     shutil.rmtree(tmp_path / "first" / "fold_0")
-    line = fails("run_classifier_data_creation", "--k_folds", 3, **folds_4)
+    line = fails("run_classifier_data_creation", "--k_folds", 3, **shared)
     assert "fold_0/my_ANODE_model_preprocessing.json" in line
+
+
+def test_flows_of_folds_are_shared_and_shown(own, tmp_path, run, fails, small_configs, undrawn):
+    flags = [*small_configs, "--cf_use_class_weights", "--cf_k_folds", 3]
+    run("run_all", *flags, data_dir=own, save_dir=tmp_path / "first", seed=1)
+    run("run_all", *flags, "--DE_dir", tmp_path / "first", data_dir=own, save_dir=tmp_path / "second", mode="LaCATHODE", seed=2)
+    for name in ("first", "second"):
+        page = run_page(tmp_path / name)
+        assert not [section.missing for section in page.sections if section.missing]
+        [table] = next(section.tables for section in page.sections if section.title == "Training of the density")
+        assert [row[0] for row in table.rows] == ["fold 0", "fold 1", "fold 2"]
+    assert [path.name for path in (tmp_path / "second" / "fold_0").glob("*.par")] == []
+    line = fails("run_all", "--DE_skip", data_dir=own, save_dir=tmp_path / "first", mode="ANODE")
+    assert "my_ANODE_model_preprocessing.json: no such file; the density estimators there are those of folds" in line
+    run("run_all", *small_configs, "--cf_use_class_weights", "--cf_k_folds", 4, data_dir=own, save_dir=tmp_path / "first", seed=1)
+    assert len(list((tmp_path / "first").glob("fold_*/my_ANODE_model_estimator.json"))) == 4
+    run("run_all", *small_configs, "--cf_use_class_weights", "--cf_k_folds", 3, data_dir=own, save_dir=tmp_path / "first", seed=1)
+    assert not (tmp_path / "first" / "fold_3").exists()
+
+
+def test_sampled_masses_are_those_of_training_folds(own, tmp_path, run, small_configs):
+    """Else the scored events would be among the background that they are compared with."""
+    flags = [*small_configs, "--cf_use_class_weights", "--cf_k_folds", 3, "--mode", "LaCATHODE"]
+    run("run_all", *flags, data_dir=own, save_dir=tmp_path)
+    for fold in range(3):
+        arrays = [np.load(tmp_path / f"fold_{fold}" / f"X_{name}.npy") for name in ("train", "validation", "held_out")]
+        background = np.concatenate([array[array[:, -2] == 0, 0] for array in arrays])
+        assert len(background)
+        scored = np.load(tmp_path / f"fold_{fold}" / "X_test.npy")[:, 0]
+        assert not set(background.tolist()) & set(scored.tolist())
 
 
 @pytest.fixture(scope="module")

@@ -399,11 +399,12 @@ def test_oversampling_implies_class_weights(toy_dir, small_configs, tmp_path, ru
 
 def test_flags_that_only_classifiers_have_are_named_where_there_is_none(toy_dir, small_configs, tmp_path, run, caplog):
     with caplog.at_level("INFO"):
-        flags = [*small_configs, "--cf_separate_val_set", "--cf_n_ensemble", 4]
+        flags = [*small_configs, "--cf_separate_val_set", "--cf_n_ensemble", 4, "--cf_k_folds", 5]
         run("run_all", *flags, data_dir=toy_dir, save_dir=tmp_path, mode="ANODE")
     (line,) = (r.getMessage() for r in caplog.records if "of no use in the ANODE mode" in r.getMessage())
     assert "--cf_n_samples" in line
     assert "--cf_n_ensemble" in line
+    assert "--cf_k_folds" in line
     assert not any(flag in line for flag in ("--cf_separate_val_set", "--mode", "--seed", "--DE_"))
 
 
