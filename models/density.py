@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 DENSITY_FILES = (
     OutputFile(
         "NAME_epoch_E.par",
-        "weights after every epoch that did not diverge (a PyTorch state dict)",
+        "weights after every epoch that did not diverge (a PyTorch state dict); with folds, this and the next four are in fold_F/",
         pattern="NAME_epoch_[0-9]*.par",
     ),
     OutputFile(
