@@ -157,8 +157,8 @@ def plan(options: Options) -> list[Step]:
         return last
     skip_density = options.DE_skip or options.arrays.DE_dir is not None or skip_train
     regions, n_folds = mode.densities_for(options.arrays), options.arrays.with_folds().k_folds if mode.has_classifier else 0
-    of_all = replace(options.density, k_folds=n_folds)
-    flows = [density.stage(replace(of_all, inner_model=region == "signal_region")) for region in regions]
+    with_folds = replace(options.density, k_folds=n_folds)
+    flows = [density.stage(replace(with_folds, inner_model=region == "signal_region")) for region in regions]
     if options.density.closure and not skip_density and regions:
         flows.insert(0, density.closure_stage(options.density))
     return [*(Step(flow, skip_density) for flow in flows), *last]

@@ -7,6 +7,7 @@ interrupted training goes on. At the end they are moved to their places, and STA
 from __future__ import annotations
 
 import logging
+import re
 import secrets
 import shlex
 import shutil
@@ -42,6 +43,7 @@ logger = logging.getLogger(__name__)
 
 SomeStageOptions = TypeVar("SomeStageOptions", bound=StageOptions)
 UNFINISHED = ".unfinished_"
+OF_A_FOLD = re.compile(r"fold_[0-9]+")
 PLAN, FINISHED = ".plan.json", ".finished.json"  # in the folder of an unfinished stage
 
 
@@ -218,9 +220,9 @@ def perform(stage: Stage, *, resume: bool, command: Sequence[str] | None = None)
 
 
 def _results_folder(path: Path) -> Path:
-    """The folder of results that a file belongs to, which may be the one above its own (that of a fold)."""
+    """The folder of results that a file belongs to: the one above that of a fold."""
     folder = path.parent.resolve()
-    return folder.parent if not (folder / RECORD).is_file() and (folder.parent / RECORD).is_file() else folder
+    return folder.parent if OF_A_FOLD.fullmatch(folder.name) else folder
 
 
 def _state(path: Path) -> tuple[int, int] | None:
