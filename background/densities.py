@@ -38,7 +38,10 @@ def stored_densities(options: DensityUseOptions, *regions: str) -> list[StoredDe
 
 def trained_on(source: EventSource, fold: int | None = None, n_folds: int | None = None) -> dict[str, object]:
     """What must be the same of all events that a density is to describe, as plain JSON; with folds, also which one it is for."""
-    return source.describe() | ({} if fold is None else {"fold": f"{fold} of {n_folds}", "data": source.all_data_digest})
+    if fold is None:
+        return source.describe()
+    own = {"fold": f"{fold} of {n_folds}", "data": source.all_data_digest, "signal region": list(source.window.edges)}
+    return source.describe() | own
 
 
 def checked_density(

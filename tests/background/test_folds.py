@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from toys import toy_background, toy_data, write_own
 
+import background.cathode
+import background.lacathode
 from background.arrays import ClassifierArrays
 from background.densities import stored_densities
 from background.folds import FoldedEvents
@@ -161,6 +164,38 @@ def test_density_estimators_of_a_mode_in_folds_are_those_of_all_folds(tmp_path):
     options = ArraysOptions(savedir=tmp_path, DE_dir=tmp_path / "flows", k_folds=3)
     assert [each.folder for each in stored_densities(options, "sideband")] == [tmp_path / "flows" / f"fold_{k}" for k in range(3)]
     assert [each.folder for each in stored_densities(replace(options, k_folds=0), "sideband")] == [tmp_path / "flows"]
+
+
+class FoldsOwn:
+    """In the place of the density estimator for a fold, whose number is in all that it does."""
+
+    def __init__(self, fold: int) -> None:
+        self.fold = fold
+        self.preprocessing = SimpleNamespace(training_range=(np.full(4, -np.inf), np.full(4, np.inf)))
+
+    def sample(self, m: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        return np.full((len(m), 4), 100.0 * (1 + self.fold))
+
+    def transform(self, x: np.ndarray, m: np.ndarray) -> np.ndarray:
+        return x + 100.0 * (1 + self.fold)
+
+    def versions(self, n_best: int, no_gpu: bool) -> list[FoldsOwn]:
+        return [self]
+
+
+def test_every_fold_is_compared_with_samples_of_its_own_density(own, monkeypatch):
+    monkeypatch.setattr(background.cathode, "load_densities", lambda *given, fold, no_gpu: (FoldsOwn(fold),))
+    for fold, arrays in enumerate(folded(own, "CATHODE", n_samples=3000).arrays()):
+        for part in (arrays.train, arrays.validation, arrays.held_out):
+            assert set(part[~part.is_data].x.ravel()) == {100.0 * (1 + fold)}
+
+
+def test_every_fold_is_seen_in_the_latent_space_of_its_own_density(own, monkeypatch):
+    monkeypatch.setattr(background.lacathode, "checked_density", lambda options, source, fold: FoldsOwn(fold))
+    for fold, arrays in enumerate(folded(own, "LaCATHODE").arrays()):
+        for part in (arrays.train, arrays.validation, arrays.test):
+            x = part[part.is_data].x - 100.0 * (1 + fold)
+            assert (np.abs(x) < 50).all()
 
 
 def test_labels_decide_whether_folds_are_usual(own, toy_dir):
