@@ -30,10 +30,15 @@ def stored_density(options: DensityUseOptions, region: str = "sideband", fold: i
     return StoredDensity(folder, density_name(options.model_file_name, region))
 
 
+def _n_folds(options: DensityUseOptions) -> int:
+    """How many folds there are; 0 for ANODE, whose scores need none."""
+    return (options.k_folds or 0) if isinstance(options, ArraysOptions) else 0
+
+
 def stored_densities(options: DensityUseOptions, *regions: str) -> list[StoredDensity]:
     """All densities of these regions that a run uses: one of each, or one for every fold."""
-    n_folds = options.k_folds if isinstance(options, ArraysOptions) else None
-    return [stored_density(options, region, fold) for region in regions for fold in (range(n_folds) if n_folds else (None,))]
+    folds = range(_n_folds(options)) or (None,)
+    return [stored_density(options, region, fold) for region in regions for fold in folds]
 
 
 def trained_on(source: EventSource, fold: int | None = None, n_folds: int | None = None) -> dict[str, object]:
@@ -55,8 +60,7 @@ def checked_density(
         If it is absent, or was trained on other features, on events that were shifted otherwise, or in other folds or data.
     """
     stored = stored_density(options, region, fold)
-    n_folds = options.k_folds if isinstance(options, ArraysOptions) else None
-    preprocessing = stored.check(source.n_features, trained_on(source, fold, n_folds))
+    preprocessing = stored.check(source.n_features, trained_on(source, fold, _n_folds(options)))
     if isinstance(options, ArraysOptions) and options.no_logit_trained and preprocessing.uses_logit:
         raise InputError(f"{stored.preprocessing_file}: trained with logit, but {options.flag('no_logit_trained')} was given")
     return stored

@@ -32,34 +32,15 @@ from search.fit import FitError, SpectrumFitter
 from workflow.classifiers import NAME
 
 SCAN = ("--scan_min", 3.2, "--scan_max", 5.0, "--n_windows", 6, "--n_toys", 300)
-SAMPLES = (
-    "--mode",
-    "CATHODE",
-    "--DE_epochs",
-    10,
-    "--cf_n_samples",
-    200_000,
-    "--cf_realistic_conditional",
-    "--cf_oversampling",
-    "--cf_no_logit",
-)
+SAMPLES = ("--mode", "CATHODE", "--DE_epochs", 10, "--cf_n_samples", 200_000, "--cf_realistic_conditional", "--cf_oversampling",
+           "--cf_no_logit")  # fmt: skip
 TREES = ("--cf_model", "hgb", "--cf_n_runs", 1, "--cf_n_ensemble", 20)
 NETWORKS = ("--cf_n_runs", 1, "--cf_n_ensemble", 2, "--cf_epochs", 15)
+SYSTEMATIC = ("--systematic", 0, 0.02, 0.06, 0.25)
 RUNS = {
     "CATHODE, trees": (*SAMPLES, *TREES),
     "CWoLa, trees": ("--mode", "CWoLa", "--cf_oversampling", "--cf_no_logit", *TREES),
-    "LaCATHODE, trees": (
-        "--mode",
-        "LaCATHODE",
-        "--cf_use_class_weights",
-        "--cf_save_model",
-        *TREES,
-        "--systematic",
-        0,
-        0.02,
-        0.06,
-        0.25,
-    ),
+    "LaCATHODE, trees": ("--mode", "LaCATHODE", "--cf_use_class_weights", "--cf_save_model", *TREES, *SYSTEMATIC),
     "CATHODE, networks": (*SAMPLES, *NETWORKS),
 }
 N_BINS = 20
