@@ -52,7 +52,7 @@ class FoldOptions(EventOptions):
         "score every event of data.npy by density estimators and classifiers that have neither trained nor validated on its fold, of so "
         "many; 0: no folds",
         check=check_folds,
-        default_text=f"{USUAL_FOLDS} where the events have no labels, else 0",
+        default_text=f"{USUAL_FOLDS} in a search and where the events have no labels, else 0",
         chained_as="cf_k_folds",
     )
 
@@ -115,7 +115,8 @@ class DensityOptions(DensityNameOptions, SplitOptions, FoldOptions, ResumableOpt
     )
     closure: int = option(
         0,
-        "leave out so many pseudo signal regions of the sideband, each in a training of its own, and compare samples with the data there",
+        "leave out so many pseudo signal regions of the sideband, each in a training of its own with these settings, and compare samples "
+        "with the data there; with folds, too, this tests the settings, not the flow of each fold",
         check=not_negative,
     )
     inner_model: bool = option(

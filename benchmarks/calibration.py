@@ -59,25 +59,30 @@ def uniform(p: np.ndarray) -> dict[str, Any]:
 
 
 def of_its_own(toys: PatternToys, n_toys: int, rng: np.random.Generator) -> float:
-    """The global p-value of a toy that is taken for data."""
+    """The global p-value of a toy that is taken for data; 1 where it has no fit of all events in any window, like no excess."""
     events = rng.poisson(toys.rates)
-    fits, best = [], -np.inf
-    for bins, spectra, known in zip(toys.selections.bins, toys.counted(events), toys.selections.fits, strict=True):
-        fitter, mine = SpectrumFitter(bins), {}
+    bins, fits, best, n_passed = [], [], -np.inf, []
+    middle = (toys.edges[1:] + toys.edges[:-1]) / 2
+    rows = np.repeat(np.arange(len(events)), events)
+    for window, spectra in enumerate(toys.counted(events)):
+        known, significances, mine = toys.selections.fits[window], [], {}
+        fitter = SpectrumFitter(toys.selections.bins[window])
         for cut, counts in zip(known, spectra, strict=True):
             try:
-                best = max(best, fitter.choose(counts, None).counted(counts, 0.0).z)
+                significances.append(fitter.choose(counts, None).counted(counts, 0.0).z)
                 mine[cut] = fitter.richest(counts)
             except FitError:
                 continue
-        fits.append(mine)
-    middle = (toys.edges[1:] + toys.edges[:-1]) / 2
-    rows = np.repeat(np.arange(len(events)), events)
-    n_passed = []
-    for window, (mine, known) in enumerate(zip(fits, toys.selections.fits, strict=True)):
+        if 1.0 not in mine:  # as in a search, the window has no part then
+            continue
+        best = max(best, *significances)
         kept = np.cumsum([0, *(cut in mine for cut in known)])  # a selection without a fit is none
         n_passed.append(kept[toys.kind[rows, window]])
-    own = PatternToys(Selections(toys.selections.bins, tuple(fits)), middle[toys.cell[rows]], n_passed)
+        bins.append(toys.selections.bins[window])
+        fits.append(mine)
+    if not fits:
+        return 1.0
+    own = PatternToys(Selections(tuple(bins), tuple(fits)), middle[toys.cell[rows]], n_passed)
     return analyse(own, n_toys, {}, rng).global_p(best)[0]
 
 

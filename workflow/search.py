@@ -35,7 +35,7 @@ from search.hunt import FitSettings, LeftOutError, SearchedWindow, fit_bins, sea
 from search.options import SearchOptions
 from search.results import COLUMNS, CURVE_FILES, SEARCH_FILES, GlobalResult, LeftOut, as_json, line, rows, window_folder
 from search.selection import ScoredWindow
-from search.toys import PatternToys, Selections, analyse
+from search.toys import PatternToys, Selections, ToyResults, analyse
 from workflow.checks import check_results_are_of
 from workflow.plan import Step, describe, do_steps
 from workflow.records import locked, read_records, warnings_of
@@ -275,23 +275,7 @@ class Hunt:
             for each in window.measured
             if each.efficiency in window.fits
         }
-        usable = [number for number, window in enumerate(searched) if 1.0 in window.fits]
-        outcome, without_part = None, {}
-        if self.options.n_toys and usable:
-            without_part = {key: "there is no fit of all events" for key in found if key[0] not in usable}
-            try:
-                fits = [searched[number].richest_fits() for number in usable]
-                toys = background_toys([scored[number] for number in usable], fits, m)
-                outcome = analyse(toys, self.options.n_toys, self.options.systematic_at, make_rng(self.options.seed or 0, "toys"))
-            except FitError as error:
-                logger.warning("no global p-value, no toys can be drawn: %s", error)
-                without_part = {}
-        if outcome is not None:
-            failing = np.isnan(outcome.z).mean(axis=0)
-            for place, number in enumerate(usable):
-                for each, cut in enumerate(searched[number].fits):
-                    if not outcome.reliable[place, each]:
-                        without_part[number, cut] = f"its fit fails in {100 * failing[place, each]:.0f} % of the toys"
+        outcome, without_part = self._toys(scored, searched, m)
         named = [
             f"{searched[number].bins.window} at efficiency {cut:g} ({found[number, cut].z:+.1f} σ; {reason})"
             for (number, cut), reason in without_part.items()
@@ -308,6 +292,33 @@ class Hunt:
         p, n_above = outcome.global_p(measured.z)
         n_toys = self.options.n_toys
         return GlobalResult(window, cut, measured.z, measured.p0, p, n_toys, n_above, len(looked_at), tuple(named))
+
+    def _toys(
+        self, scored: Sequence[ScoredWindow], searched: Sequence[SearchedWindow], m: np.ndarray
+    ) -> tuple[ToyResults | None, dict[tuple[int, float], str]]:
+        """What background toys give, None without any; and which fits (window's number, efficiency) have no part in that, and why."""
+        usable = [number for number, window in enumerate(searched) if 1.0 in window.fits]
+        if not self.options.n_toys or not usable:
+            return None, {}
+        without_part = {
+            (number, cut): "there is no fit of all events"
+            for number, window in enumerate(searched)
+            for cut in window.fits
+            if number not in usable
+        }
+        try:
+            fits = [searched[number].richest_fits() for number in usable]
+            toys = background_toys([scored[number] for number in usable], fits, m)
+            outcome = analyse(toys, self.options.n_toys, self.options.systematic_at, make_rng(self.options.seed or 0, "toys"))
+        except FitError as error:
+            logger.warning("no global p-value, no toys can be drawn: %s", error)
+            return None, {}
+        failing = np.isnan(outcome.z).mean(axis=0)
+        for place, number in enumerate(usable):
+            for each, cut in enumerate(searched[number].fits):
+                if not outcome.reliable[place, each]:
+                    without_part[number, cut] = f"its fit fails in {100 * failing[place, each]:.0f} % of the toys"
+        return outcome, without_part
 
 
 def background_toys(scored: Sequence[ScoredWindow], fits: Sequence[Mapping[float, BackgroundFit]], m: np.ndarray) -> PatternToys:
