@@ -100,7 +100,7 @@ def main(options: Options) -> None:
         for hunt in hunts:
             with nullcontext() if hunt.folder == save_dir else locked(hunt.folder):
                 hunt.do(force=options.force)
-        if len(hunts) > 1 and not options.blind:
+        if len(hunts) > 1:
             folders = {hunt.s_over_b: hunt.folder for hunt in hunts}
             step = Step(curve_stage(options, save_dir, folders, hunts[0].window))
             do_steps([step], force=options.force, resume=False)
@@ -133,6 +133,8 @@ def searches(options: Options, save_dir: Path) -> list[Hunt]:
     window = Window(*(edge if value is None else value for value, edge in zip(given, stored.edges, strict=True)), stored.resonant)
     if window.low >= window.high:
         raise InputError(f"a signal region from {window.low:g} to {window.high:g}: what is not given is the edge of stage 1")
+    if window.low <= 0:
+        raise InputError(f"a signal region from {window.low:g} to {window.high:g}: a search needs one above 0")
     amounts = options.inject or (0.0,)
     folders = {x: save_dir / f"injected_{x:g}" if len(amounts) > 1 else save_dir for x in amounts}
     for folder in (save_dir, *folders.values()):

@@ -144,7 +144,7 @@ class DensityUseOptions(DensityNameOptions, EventOptions):
     savedir: Path = option(SAVEDIR, "folder for what is written", metavar="DIR", chained_as=None, recorded=False)
     DE_dir: Path | None = option(
         None,
-        "folder of the trained density estimator, which several runs may share",
+        "folder of the trained density estimator, which several runs may share; for a search that of another search",
         metavar="DIR",
         default_text="where the results go",
         chained_as="DE_dir",

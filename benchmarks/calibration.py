@@ -59,31 +59,37 @@ def uniform(p: np.ndarray) -> dict[str, Any]:
 
 
 def of_its_own(toys: PatternToys, n_toys: int, rng: np.random.Generator) -> float:
-    """The global p-value of a toy that is taken for data; 1 where it has no fit of all events in any window, like no excess."""
+    """The global p-value of a toy that is taken for data; NaN without one, where a search would have none either."""
     events = rng.poisson(toys.rates)
-    bins, fits, best, n_passed = [], [], -np.inf, []
+    bins, fits, z, n_passed = [], [], [], []
     middle = (toys.edges[1:] + toys.edges[:-1]) / 2
     rows = np.repeat(np.arange(len(events)), events)
     for window, spectra in enumerate(toys.counted(events)):
-        known, significances, mine = toys.selections.fits[window], [], {}
+        known, found, significances = toys.selections.fits[window], {}, []
         fitter = SpectrumFitter(toys.selections.bins[window])
         for cut, counts in zip(known, spectra, strict=True):
             try:
-                significances.append(fitter.choose(counts, None).counted(counts, 0.0).z)
-                mine[cut] = fitter.richest(counts)
+                z_of_cut = fitter.choose(counts, None).counted(counts, 0.0).z
+                found[cut] = fitter.richest(counts)
+                significances.append(z_of_cut)
             except FitError:
                 continue
-        if 1.0 not in mine:  # as in a search, the window has no part then
+        if 1.0 not in found:  # as in a search, the window has no part then
             continue
-        best = max(best, *significances)
-        kept = np.cumsum([0, *(cut in mine for cut in known)])  # a selection without a fit is none
+        kept = np.cumsum([0, *(cut in found for cut in known)])  # a selection without a fit is none
         n_passed.append(kept[toys.kind[rows, window]])
         bins.append(toys.selections.bins[window])
-        fits.append(mine)
-    if not fits:
-        return 1.0
-    own = PatternToys(Selections(tuple(bins), tuple(fits)), middle[toys.cell[rows]], n_passed)
-    return analyse(own, n_toys, {}, rng).global_p(best)[0]
+        fits.append(found)
+        z.append(significances)
+    try:
+        own = PatternToys(Selections(tuple(bins), tuple(fits)), middle[toys.cell[rows]], n_passed) if fits else None
+    except FitError:
+        own = None
+    if own is None:
+        return np.nan
+    outcome = analyse(own, n_toys, {}, rng)
+    looked_at = [each for window, of in enumerate(z) for cut, each in enumerate(of) if outcome.reliable[window, cut]]
+    return outcome.global_p(max(looked_at))[0] if looked_at else np.nan
 
 
 def main() -> None:

@@ -23,7 +23,7 @@ EFFICIENCY = 0.1
 PRIOR = 5.0  # events, that a ratio of few is not believed
 
 
-def significances(rng: np.random.Generator, memory: float) -> tuple[float, float]:
+def significances(rng: np.random.Generator, memory: float, n_samples: int) -> tuple[float, float]:
     """Those of one toy: with one density estimator for all folds, and with one for every fold."""
     sideband, data = (rng.poisson(n / N_FOLDS / N_CELLS, (N_FOLDS, N_CELLS)) for n in (SIDEBAND, SIGNAL_REGION))
     found = []
@@ -33,7 +33,7 @@ def significances(rng: np.random.Generator, memory: float) -> tuple[float, float
             trains = learned_from(scored, N_FOLDS)[0]
             seen = (sideband[trains] if in_folds else sideband).sum(axis=0)
             share = (1 - memory) / N_CELLS + memory * seen / seen.sum()
-            samples, n = rng.poisson(SAMPLES * share), data[trains].sum(axis=0)
+            samples, n = rng.poisson(n_samples * share), data[trains].sum(axis=0)
             ratio = (n + PRIOR) / (samples * n.sum() / samples.sum() + PRIOR)
             order = np.lexsort((rng.random(N_CELLS), -ratio))
             selected = order[np.cumsum(share[order]) <= EFFICIENCY]
@@ -48,19 +48,21 @@ def main() -> None:
     parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--toys", type=int, default=1500)
+    parser.add_argument("--samples", type=int, default=SAMPLES, help="of the density estimator, for one fold")
     parser.add_argument("--memory", type=float, nargs="+", default=[0.0, 0.1, 0.3])
     options = parser.parse_args()
     rows: list[tuple[str, ...]] = [("memory", "density estimators", "mean z", "width")]
     results = {}
     for memory in options.memory:
         rng = make_rng(options.seed, f"memory {memory:g}")
-        z = np.array([significances(rng, memory) for _ in range(options.toys)])
+        z = np.array([significances(rng, memory, options.samples) for _ in range(options.toys)])
         for name, of in zip(("one", "one for every fold"), z.T, strict=True):
             rows.append(
                 (f"{memory:g}", name, f"{of.mean():+.3f} ± {of.std(ddof=1) / len(of) ** 0.5:.3f}", f"{of.std(ddof=1):.2f}")
             )
         results[f"{memory:g}"] = {"mean": z.mean(axis=0).tolist(), "width": z.std(axis=0, ddof=1).tolist()}
-    measuring.write("remembering", {"toys": options.toys, "z": results}, rows)
+    name = "remembering" if options.samples == SAMPLES else f"remembering_{options.samples}_samples"
+    measuring.write(name, {"toys": options.toys, "samples": options.samples, "z": results}, rows)
 
 
 if __name__ == "__main__":

@@ -129,15 +129,17 @@ def _runs(places: list[RunFolder]) -> Section:
 
 def _injected(run: RunFolder) -> Section:
     """Significance against injected signal."""
+    alt = "Local significance of the window against the injected signal over background."
     try:
         points = load_json(run.folder / "injection.json")["points"]
         amounts = list(dict.fromkeys(float(point["injected_s_over_b"]) for point in points))
         z: dict[float, list[float | None]] = {}
         for point in points:
             z.setdefault(float(point["efficiency"]), []).append(point["z"])
-        figure = figures.significance_against_injected(amounts, z)
+        has_curve = any(value is not None for values in z.values() for value in values)
+        pictures = [Picture.of(figures.significance_against_injected(amounts, z), alt)] if has_curve else []
     except (InputError, KeyError, TypeError, ValueError) as error:
         return Section("Injected signal", missing=f"There is no curve: {error}.")
     links = [(Link(f"injected_{x:g}", f"injected_{x:g}/report.html"), f"{100 * x:g} %") for x in amounts]
-    alt = "Local significance of the window against the injected signal over background."
-    return Section("Injected signal", [], [Picture.of(figure, alt)], [Table("Searches", ("report", "injected S/B"), links)])
+    text = [] if has_curve else ["There is no curve: no search has a significance, they are blind or have no fit."]
+    return Section("Injected signal", text, pictures, [Table("Searches", ("report", "injected S/B"), links)])

@@ -22,7 +22,7 @@ SEARCH_FILES = (
     OutputFile(
         "bump_hunt.json",
         "of every window and efficiency: observed, expected with errors, p0, z, yield, intervals, limit, order, goodness, parameters, "
-        "the spectrum with its fit; windows left out, global p-value, how it was obtained",
+        "the spectrum with its fit; windows left out, global p-value, how it was obtained; opened: digests of what was seen here",
     ),
     OutputFile("bump_hunt.csv", "the same numbers, one line for every window and efficiency"),
     figure_file("spectrum_CENTER_EFFICIENCY", "mass spectrum with fit, pulls and the count in the window", "spectrum_*"),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -222,16 +224,36 @@ class Hunt:
             return [path for place in places for name in names for path in sorted(place.glob(name))]
 
         def work(folder: Path) -> dict[str, Any]:
-            before = read_records(self.folder).get("bump_hunt")
-            was_open = before is not None and not before["options"]["blind"]
-            if was_open and not self.options.blind and (reason := out_of_date(self.stage())):
-                logger.warning("the box was open before, and now %s. Of several results, the first one counts", reason)
+            opened = self._opened()
             runs = [ScoredRun.read(place, place, [fold.name for fold in fold_folders(place)]) for place in places]
-            return self._search(runs, left_out, folder)
+            return self._search(runs, left_out, opened, folder)
 
         return Stage("bump_hunt", self.folder, self.options, inputs, patterns(SEARCH_FILES), work, after=("classifiers",))
 
-    def _search(self, runs: Sequence[ScoredRun], left_out: Sequence[LeftOut], folder: Path) -> dict[str, Any]:
+    def _opened(self) -> list[str]:
+        """Of what this folder has shown results: digests of settings and scores, each once, in their order; warns of other ones first.
+
+        Blind searches and repetitions in between change nothing: nobody forgets what was seen.
+        """
+        try:
+            content = load_json(self.folder / "bump_hunt.json")
+            opened = list(map(str, content.get("opened", [] if content["blind"] else ["by an earlier version"])))
+        except (InputError, KeyError, TypeError, AttributeError):
+            opened = []
+        if self.options.blind:
+            return opened
+        stage, before = self.stage(), read_records(self.folder).get("bump_hunt")
+        settings = {"options": stage.settings["options"], "inputs": stage.read()}
+        mine = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+        if opened and opened[0] != mine:
+            reason = None if before is None or before["options"]["blind"] else out_of_date(stage)
+            text = "the box was open before, and now %s. Of several results, the first one counts"
+            logger.warning(text, reason or "the settings or the scores are not those of the first time")
+        return opened if mine in opened else [*opened, mine]
+
+    def _search(
+        self, runs: Sequence[ScoredRun], left_out: Sequence[LeftOut], opened: Sequence[str], folder: Path
+    ) -> dict[str, Any]:
         """Search scored events, and write what is found."""
         options, seed = self.options, self.options.seed or 0
         m = runs[0].scores["m"]
@@ -260,6 +282,7 @@ class Hunt:
             said.append("blind: what a window has is hidden in its own results; it is part of the sidebands of its neighbours")
         results = as_json(searched, left_out, overall) | {
             "blind": options.blind,
+            "opened": list(opened),
             "injected_s_over_b": self.s_over_b,
             "said": said,
         }
@@ -353,7 +376,8 @@ def curve_stage(options: SearchOptions, save_dir: Path, folders: Mapping[float, 
                 lines.append((x, center, cut, *(values.get(name) for name in names[3:])))
         save_json(folder / "injection.json", {"points": [dict(zip(names, values, strict=True)) for values in lines]})
         save_csv(folder / "injection.csv", names, lines)
-        save(figures.significance_against_injected(list(folders), found), folder / f"injection.{options.figures}")
+        if any(z is not None for values in found.values() for z in values):
+            save(figures.significance_against_injected(list(folders), found), folder / f"injection.{options.figures}")
         return {"points": len(lines)}
 
     return Stage("injection_curve", save_dir, options, inputs, patterns(CURVE_FILES), work, after=("bump_hunt",))

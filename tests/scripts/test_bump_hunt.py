@@ -159,6 +159,15 @@ def test_again_nothing_is_done_and_other_statistics_train_nothing(scan, own, run
         for place in (scan, folder)
     )
     assert (np.abs(other) < np.abs(z)).all()
+    caplog.clear()
+    for flags in (("--blind", "--systematic", 0.1), ("--systematic", 0.1)):
+        assert "the box was open before" not in caplog.text, "nothing is opened yet"
+        run("run_bump_hunt", *SMALL, *SCAN, *flags, data_dir=own, save_dir=folder, mode="CWoLa")
+    assert "the box was open before, and now the settings or the scores are not those of the first time" in caplog.text
+    caplog.clear()
+    run("run_bump_hunt", *SMALL, *SCAN, data_dir=own, save_dir=folder, mode="CWoLa")
+    assert "the box was open before" not in caplog.text, "this is the first result again"
+    assert len(results(folder)["opened"]) == 3
 
 
 def test_a_killed_scan_goes_on_and_gives_the_same(scan, own, run, tmp_path, monkeypatch, caplog):
@@ -262,6 +271,14 @@ def test_injected_signal_is_found_the_better_the_more_it_is(own, signal_file, ru
     rows = [np.load(tmp_path / f"injected_{amount:g}" / "window_3500" / "separated_data" / "data.npy") for amount in amounts]
     np.testing.assert_array_equal(rows[1][: len(rows[0])], rows[0])
     assert found(tmp_path / "injected_0.05", 0.1)["interval_95"][0] > 0
+    flags = ("--blind", "--systematic", 0.1, "--inject", *amounts, "--inject_from", signal_file)
+    run("run_bump_hunt", *SMALL, *flags, data_dir=own, save_dir=tmp_path, mode="CWoLa")
+    with (tmp_path / "injection.csv").open() as file:
+        assert {(line["observed"], line["z"], line["p0"]) for line in csv.DictReader(file)} == {("", "", "")}
+    assert not (tmp_path / "injection.png").exists(), "a blind search shows no curve, not even that of before"
+    [curve] = [section for section in search_page(tmp_path).sections if section.title == "Injected signal"]
+    assert curve.pictures == []
+    assert "There is no curve" in curve.text[0]
 
 
 @pytest.mark.parametrize("mode", ["CATHODE", "CWoLa"])
@@ -371,6 +388,8 @@ def test_dry_run_of_a_finished_scan(scan, own, run, capsys):
         (("--mode", "CWoLa", "--fit_min", 5000, "--fit_max", 4000), "--fit_min 5000 must be below --fit_max 4000"),
         (("--mode", "CWoLa", "--sqrt_s", 4), "--sqrt_s 4 (TeV): m goes up to 8000 GeV"),
         (("--mode", "CWoLa", "--cf_SR_min", 4000), "a signal region from 4000 to 3700"),
+        (("--mode", "CWoLa", "--cf_SR_min", 0), "a signal region from 0 to 3700: a search needs one above 0"),
+        (("--mode", "CWoLa", "--cf_SR_min", -1), "a signal region from -1 to 3700: a search needs one above 0"),
         (("--mode", "LaCATHODE", "--systematic", 0), "needs a systematic error"),
         (("--mode", "CWoLa", "--efficiencies", 0), "must be different numbers, above 0 and at most 1"),
         (("--mode", "CWoLa", "--efficiencies", 0.1, 0.1), "must be different numbers"),
