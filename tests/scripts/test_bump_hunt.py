@@ -1,4 +1,4 @@
-"""Whole searches on toys: one window, a scan, injected signal; blind, resumed, killed, on bad input."""
+"""Whole searches on toys: one window, a scan; done again, killed, planned."""
 
 from __future__ import annotations
 
@@ -9,34 +9,13 @@ import shutil
 
 import numpy as np
 import pytest
-from paper_runs import write_run
-from toys import toy_background, toy_data, toy_signal, write_own
+from searches import SCAN, SMALL, contents, found, results
 
 from common.script import run_script
 from events.window import Window
 from reports.search import search_page
 from search.options import SearchOptions
 from workflow.search import curve_stage
-
-EVENTS = 14_000
-SMALL = ("--cf_model", "hgb", "--cf_n_runs", 1, "--cf_n_ensemble", 2, "--cf_k_folds", 3, "--cf_oversampling", "--cf_no_logit",
-         "--n_toys", 30, "--efficiencies", 0.1)  # fmt: skip
-SCAN = ("--scan_min", 3500, "--scan_max", 4200, "--n_windows", 2)
-
-
-@pytest.fixture(scope="module")
-def own(tmp_path_factory):
-    """Separated events without labels and without signal."""
-    return write_own(tmp_path_factory.mktemp("search") / "own", toy_data(EVENTS, 0))
-
-
-@pytest.fixture(scope="module")
-def signal_file(tmp_path_factory):
-    """Signal events in the units of the data."""
-    path = tmp_path_factory.mktemp("signal") / "signal.npy"
-    events = toy_signal(600, np.random.default_rng(9)) * np.array([1000, 1, 1, 1, 1, 1], dtype=np.float32)
-    np.save(path, events)
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -45,19 +24,6 @@ def scan(own, run, tmp_path_factory):
     folder = tmp_path_factory.mktemp("scan") / "scan"
     run("run_bump_hunt", *SMALL, *SCAN, data_dir=own, save_dir=folder, mode="CWoLa", drawn=True)
     return folder
-
-
-def results(folder):
-    return json.loads((folder / "bump_hunt.json").read_text())
-
-
-def found(folder, efficiency):
-    """What the first window has at an efficiency."""
-    return next(each for each in results(folder)["windows"][0]["efficiencies"] if each["efficiency"] == efficiency)
-
-
-def contents(folder):
-    return {path.relative_to(folder): path.read_bytes() for path in sorted(folder.rglob("*")) if path.suffix in (".npy", ".csv")}
 
 
 def test_a_scan_of_background_finds_nothing(scan, own):
@@ -232,16 +198,6 @@ def test_a_drawn_seed_is_kept_from_the_first_stage_on(own, tmp_path, monkeypatch
     assert "no global p-value without toys" in results(tmp_path / "out")["said"][-1]
 
 
-def test_results_in_the_folder_of_the_events_are_refused(own, fails):
-    assert "need a folder of their own" in fails("run_bump_hunt", data_dir=own, save_dir=own, mode="CWoLa")
-
-
-def test_a_search_among_the_results_of_a_run_is_refused(own, fails, tmp_path):
-    write_run(tmp_path / "results", "CWoLa", 1.0)
-    line = fails("run_bump_hunt", data_dir=own, save_dir=tmp_path / "results", mode="CWoLa")
-    assert "holds results (classifiers, classifier_arrays, evaluation); a search needs a folder of its own" in line
-
-
 @pytest.mark.parametrize(("script", "out"), [("run_all", "save_dir"), ("run_classifier_data_creation", "savedir")])
 def test_a_run_among_the_results_of_a_search_is_refused(own, scan, fails, script, out):
     line = fails(script, data_dir=own, mode="CWoLa", **{out: scan})
@@ -252,67 +208,6 @@ def test_searches_with_several_amounts_have_a_folder_of_their_own(own, scan, sig
     flags = ("--inject", 0, 0.05, "--inject_from", signal_file)
     line = fails("run_bump_hunt", *SMALL, *flags, data_dir=own, save_dir=scan, mode="CWoLa")
     assert "holds results of one search; these need another --save_dir" in line
-
-
-def test_injected_signal_is_found_the_better_the_more_it_is(own, signal_file, run, tmp_path):
-    amounts = (0, 0.05)
-    run(
-        "run_bump_hunt", *SMALL, "--inject", *amounts, "--inject_from", signal_file, data_dir=own, save_dir=tmp_path, mode="CWoLa"
-    )
-    with (tmp_path / "injection.csv").open() as file:
-        z = [float(line["z"]) for line in csv.DictReader(file) if line["efficiency"] == "0.1"]
-    assert z[0] < 2 < 3.5 < z[1]
-    assert (tmp_path / "injection.png").is_file()
-    m = np.load(own / "data.npy")[:, 0]
-    n_inside = int(((m > 3300) & (m < 3700)).sum())
-    for amount in amounts:
-        observed = found(tmp_path / f"injected_{amount:g}", 1.0)["observed"]
-        assert observed == n_inside + round(amount * n_inside)
-    rows = [np.load(tmp_path / f"injected_{amount:g}" / "window_3500" / "separated_data" / "data.npy") for amount in amounts]
-    np.testing.assert_array_equal(rows[1][: len(rows[0])], rows[0])
-    assert found(tmp_path / "injected_0.05", 0.1)["interval_95"][0] > 0
-    flags = ("--blind", "--systematic", 0.1, "--inject", *amounts, "--inject_from", signal_file)
-    run("run_bump_hunt", *SMALL, *flags, data_dir=own, save_dir=tmp_path, mode="CWoLa")
-    with (tmp_path / "injection.csv").open() as file:
-        assert {(line["observed"], line["z"], line["p0"]) for line in csv.DictReader(file)} == {("", "", "")}
-    assert not (tmp_path / "injection.png").exists(), "a blind search shows no curve, not even that of before"
-    [curve] = [section for section in search_page(tmp_path).sections if section.title == "Injected signal"]
-    assert curve.pictures == []
-    assert "There is no curve" in curve.text[0]
-
-
-@pytest.mark.parametrize("mode", ["CATHODE", "CWoLa"])
-def test_a_blind_search_logs_no_number_of_events(mode, own, signal_file, run, small_configs, tmp_path, caplog):
-    """Those of the whole and of the sideband would do: the window has the difference."""
-    caplog.set_level("INFO")
-    flags = () if mode == "CWoLa" else (*small_configs[:2], "--DE_epochs", "1", "--cf_n_samples", "4000")
-    flags = (*flags, "--blind", "--inject", 0.05, "--inject_from", signal_file)
-    run("run_bump_hunt", *SMALL, *flags, data_dir=own, save_dir=tmp_path, mode=mode)
-    counting = re.compile(r"\d+ (?:data|signal events|(?:of \d+ )?(?:events|samples))(?! expected)")
-    assert not [line for line in caplog.messages if counting.search(line)]
-
-
-def test_blind_trains_and_says_what_is_expected_but_not_what_is_there(own, run, tmp_path, caplog):
-    caplog.set_level("INFO")
-    run("run_bump_hunt", *SMALL, "--blind", data_dir=own, save_dir=tmp_path, mode="CWoLa")
-    content = results(tmp_path)
-    for each in content["windows"][0]["efficiencies"]:
-        assert each["expected"] > 0
-        assert [each[name] for name in ("observed", "p0", "z", "yield", "limit")] == [None] * 5
-    assert content["global"] is None
-    assert not (tmp_path / "p0.png").exists()
-    assert (tmp_path / "spectrum_3500_0.1.png").exists()
-    assert (
-        "blind: what a window has is hidden in its own results; it is part of the sidebands of its neighbours" in caplog.messages
-    )
-    n_inside = int(((np.load(own / "data.npy")[:, 0] > 3300) & (np.load(own / "data.npy")[:, 0] < 3700)).sum())
-    assert not [line for line in caplog.messages if f"{n_inside}" in line or f"{n_inside // 2}" in line]
-    caplog.clear()
-    run("run_bump_hunt", *SMALL, data_dir=own, save_dir=tmp_path, mode="CWoLa")
-    assert "classifiers: up to date" in caplog.messages
-    seen = found(tmp_path, 0.1)
-    assert seen["observed"] > 0
-    assert seen["expected"] == content["windows"][0]["efficiencies"][1]["expected"]
 
 
 @pytest.mark.parametrize("mode", ["CATHODE", "LaCATHODE"])
@@ -331,35 +226,6 @@ def test_modes_with_a_flow_share_it(mode, own, run, small_configs, tmp_path, cap
     assert found(second, 0.1)["z"] == found(first, 0.1)["z"]
 
 
-def test_features_of_the_window_leave_flow_prediction_and_their_own_fold_s_classifier_unchanged(
-    own, run, small_configs, tmp_path
-):
-    """Blinding: what the events of the window in one fold look like, only the classifiers of other folds have seen."""
-    flags = [*SMALL, *small_configs[:2], "--DE_epochs", "2", "--cf_n_samples", "4000", "--cf_use_class_weights"]
-    run("run_bump_hunt", *flags, data_dir=own, save_dir=tmp_path / "first", mode="CATHODE")
-    one, other = tmp_path / "first" / "window_3500", tmp_path / "second" / "window_3500"
-    changed = tmp_path / "own"
-    shutil.copytree(own, changed)
-    events = np.load(changed / "data.npy")
-    chosen = (events[:, 0] > 3300) & (events[:, 0] < 3700) & (np.load(one / "folds.npy")["fold"] == 0)
-    events[chosen, 1:-1] = np.random.default_rng(0).permutation(events[chosen, 1:-1]) * 1.01
-    np.save(changed / "data.npy", events)
-    run("run_bump_hunt", *flags, data_dir=changed, save_dir=tmp_path / "second", mode="CATHODE")
-    of_flows = [path.relative_to(one) for path in one.glob("fold_*/my_ANODE_model_*") if path.suffix in (".par", ".npy", ".json")]
-    assert len([path for path in of_flows if path.suffix == ".par"]) == 3 * 2, "folds and epochs"
-    for name in of_flows:
-        assert (one / name).read_bytes() == (other / name).read_bytes(), name
-    for name in ("expected", "error", "order", "parameters", "goodness"):
-        assert found(tmp_path / "first", 1.0)[name] == found(tmp_path / "second", 1.0)[name]
-    for name in ("X_train.npy", "preds_matris_held_out.npy"):
-        same = [(one / f"fold_{fold}" / name).read_bytes() == (other / f"fold_{fold}" / name).read_bytes() for fold in range(2)]
-        assert same == [True, False], "fold 1 is trained on fold 0"
-    scores, others = np.load(one / "scores.npy"), np.load(other / "scores.npy")
-    untouched = (scores["fold"] == 0) & ~chosen
-    np.testing.assert_array_equal(scores["background_efficiency"][untouched], others["background_efficiency"][untouched])
-    assert (scores["background_efficiency"][chosen] != others["background_efficiency"][chosen]).any()
-
-
 def test_dry_run_says_what_would_be_done_and_does_nothing(own, run, tmp_path, capsys):
     run("run_bump_hunt", *SMALL, *SCAN, "--dry_run", data_dir=own, save_dir=tmp_path / "none", mode="CWoLa")
     text = capsys.readouterr().out
@@ -373,67 +239,3 @@ def test_dry_run_of_a_finished_scan(scan, own, run, capsys):
     text = capsys.readouterr().out
     assert text.count("classifiers: up to date") == 2
     assert "to do" not in text
-
-
-@pytest.mark.parametrize(
-    ("flags", "reason"),
-    [
-        (("--mode", "ANODE"), "a search needs one of CATHODE, LaCATHODE, CWoLa"),
-        (("--mode", "CWoLa", "--cf_k_folds", 0), "needs folds"),
-        (("--mode", "LaCATHODE"), "--systematic: LaCATHODE needs a systematic error"),
-        (("--mode", "CWoLa", "--systematic", 0.1, 0.2), "2 numbers, but the efficiencies are 1 0.1 0.01 0.001"),
-        (("--mode", "CWoLa", "--systematic", 1.5), "must be 0 or above, and below 1"),
-        (("--mode", "CWoLa", "--scan_min", 3500), "belong together"),
-        (("--mode", "CWoLa", "--scan_min", 4000, "--scan_max", 3500), "must be below --scan_max"),
-        (("--mode", "CWoLa", "--fit_min", 5000, "--fit_max", 4000), "--fit_min 5000 must be below --fit_max 4000"),
-        (("--mode", "CWoLa", "--sqrt_s", 4), "--sqrt_s 4 (TeV): m goes up to 8000 GeV"),
-        (("--mode", "CWoLa", "--cf_SR_min", 4000), "a signal region from 4000 to 3700"),
-        (("--mode", "CWoLa", "--cf_SR_min", 0), "a signal region from 0 to 3700: a search needs one above 0"),
-        (("--mode", "CWoLa", "--cf_SR_min", -1), "a signal region from -1 to 3700: a search needs one above 0"),
-        (("--mode", "LaCATHODE", "--systematic", 0), "needs a systematic error"),
-        (("--mode", "CWoLa", "--efficiencies", 0), "must be different numbers, above 0 and at most 1"),
-        (("--mode", "CWoLa", "--efficiencies", 0.1, 0.1), "must be different numbers"),
-        (("--mode", "CWoLa", "--inject_from", "none.npy"), "needs --inject"),
-        (("--mode", "CWoLa", "--inject", 0.1, 0.1), "must be different numbers"),
-        (("--mode", "CWoLa", "--inject", 0.1), "no signal events"),
-        (("--mode", "CWoLa", "--fit_min", 3200), "no window can be searched"),
-        (("--mode", "CWoLa", "--cf_SR_min", 9000, "--cf_SR_max", 9500), "no window can be searched"),
-    ],
-)  # fmt: skip
-def test_what_cannot_be_is_refused_in_one_line(flags, reason, own, fails, tmp_path):
-    line = fails("run_bump_hunt", *flags, data_dir=own, save_dir=tmp_path / "out")
-    assert reason in line
-    assert not (tmp_path / "out" / "bump_hunt.json").exists()
-
-
-def test_a_thinned_signal_region_is_refused(own, fails, tmp_path):
-    """The split of stage 1 may lack events of the SR: a spectrum of it would have a hole."""
-    folder = tmp_path / "own"
-    shutil.copytree(own, folder)
-    (folder / "data.npy").unlink()
-    assert "may be thinned" in fails("run_bump_hunt", data_dir=folder, save_dir=tmp_path / "out", mode="CWoLa")
-    assert not (tmp_path / "out").exists()
-
-
-def test_a_variable_without_a_mass_unit_is_refused(own, fails, tmp_path):
-    folder = tmp_path / "own"
-    shutil.copytree(own, folder)
-    path = folder / "columns.json"
-    content = json.loads(path.read_text())
-    content["resonant"]["unit"] = ""
-    path.write_text(json.dumps(content))
-    assert "--unit" in fails("run_bump_hunt", data_dir=folder, save_dir=tmp_path / "out", mode="CWoLa")
-
-
-def test_an_injection_of_more_signal_than_is_known_is_refused(own, signal_file, fails, tmp_path):
-    flags = ("--inject", 0.9, "--inject_from", signal_file)
-    assert "more signal than the 600 that are known" in fails(
-        "run_bump_hunt", *flags, data_dir=own, save_dir=tmp_path / "out", mode="CWoLa"
-    )
-
-
-def test_signal_is_not_taken_for_background_of_the_injection(own, fails, tmp_path):
-    path = tmp_path / "background.npy"
-    np.save(path, toy_background(100, np.random.default_rng(0)))
-    flags = ("--inject", 0.01, "--inject_from", path)
-    assert "no event of label 1" in fails("run_bump_hunt", *flags, data_dir=own, save_dir=tmp_path / "out", mode="CWoLa")
